@@ -1,0 +1,57 @@
+#pragma once
+// What a disk is stored on, opened and locked once per process, attached to every loop that uses
+// it.
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "common/base/result.h"
+#include "common/io/block_device.h"
+#include "common/io/loop.h"
+
+namespace holdfast::io {
+
+enum class BackingKind : uint8_t { file, block, memory };
+
+struct BackingSpec {
+  BackingKind kind = BackingKind::file;
+  std::string path;         // file, block
+  uint64_t size_bytes = 0;  // 0 for block: what the device has
+  bool thin = true;         // file: sparse and UNMAP punches holes; else preallocated
+  uint32_t block_size = 512;
+  uint32_t physical_block_size = 4096;
+  bool read_only = false;
+  bool operator==(const BackingSpec&) const = default;
+};
+
+// Shared by loops. While any Backing of a path exists, its exclusive lock is held through the open
+// file description that does the I/O, so that after a kill the kernel keeps the lock until the last
+// request of the dead process has ended (reference: late writes after a restart).
+class Backing {
+ public:
+  virtual ~Backing() = default;
+  virtual BlockInfo info() const = 0;  // thread-safe
+  // On the loop's own thread. The device must be destroyed before the Backing, with no op pending.
+  virtual std::unique_ptr<BlockDevice> attach(Loop& loop) = 0;
+};
+
+// Opening can block (a dead NFS server, a lock still held), so it never runs on a loop. Callbacks
+// arrive on the loop given, exactly once.
+class BackingOpener {
+ public:
+  using Opened = std::move_only_function<void(base::Result<std::shared_ptr<Backing>>) noexcept>;
+  using Resized = std::move_only_function<void(base::Result<>) noexcept>;
+
+  virtual ~BackingOpener() = default;
+  // Creates the file if absent. Fails with Errc::busy while another process holds the lock (try
+  // again later), Errc::invalid_argument when an existing file is larger than size_bytes (never
+  // shrunk) or is not a multiple of the block size.
+  virtual void open(const BackingSpec& spec, Loop& reply_to, Opened done) = 0;
+  // Grows only. Devices attached see the new size from info() at once.
+  virtual void grow(std::shared_ptr<Backing> backing, uint64_t size_bytes, Loop& reply_to,
+                    Resized done) = 0;
+};
+
+}  // namespace holdfast::io

@@ -1,0 +1,83 @@
+#pragma once
+// TCP through the loop. One Network per loop; a Socket may be handed from one loop's Network to
+// another's of the same world while it has no operation in flight.
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "common/base/result.h"
+#include "common/io/op.h"
+
+namespace holdfast::io {
+
+// An IPv4 or IPv6 address and a TCP port, in host order.
+class Endpoint {
+ public:
+  Endpoint() = default;
+  // "10.1.0.10:3260", "[fe80::1]:3260". Numeric only: a name service may hang.
+  static base::Result<Endpoint> parse(std::string_view text);
+  static Endpoint from(const sockaddr_storage& address);
+  sockaddr_storage to_sockaddr(socklen_t* length) const;
+
+  std::string to_string() const;          // "10.1.0.10:3260"
+  std::string address_to_string() const;  // "10.1.0.10"
+  bool is_v6() const { return v6_; }
+  bool is_unspecified() const;
+  uint16_t port() const { return port_; }
+  // 4 or 16 bytes, network order.
+  std::span<const uint8_t> address() const { return {address_, v6_ ? 16u : 4u}; }
+  bool operator==(const Endpoint&) const = default;
+
+ private:
+  uint8_t address_[16] = {};
+  uint16_t port_ = 0;
+  bool v6_ = false;
+};
+
+// "10.2.0.0/24" or a single address.
+class AddressRange {
+ public:
+  static base::Result<AddressRange> parse(std::string_view text);
+  bool contains(const Endpoint& endpoint) const;
+  bool operator==(const AddressRange&) const = default;
+
+ private:
+  Endpoint base_;
+  unsigned prefix_bits_ = 0;
+};
+
+using Socket = int;  // a file descriptor in production, a number in the simulator
+inline constexpr Socket kNoSocket = -1;
+
+class Network {
+ public:
+  virtual ~Network() = default;
+
+  // A listening socket, non-blocking, close-on-exec, SO_REUSEADDR.
+  virtual base::Result<Socket> listen(const Endpoint& endpoint) = 0;
+  // Completes with the new Socket. TCP_NODELAY is set on it.
+  virtual void accept(Op& op, Socket listener) = 0;
+  virtual void connect(Op& op, const Endpoint& peer, const Endpoint& source) = 0;
+  // Completes with bytes received (0: the peer closed). The iovec array may go after the call; the
+  // memory it names stays the caller's duty until completion.
+  virtual void receive(Op& op, Socket socket, std::span<const iovec> buffers) = 0;
+  // Completes with bytes sent, which may be fewer than given. At most one send per socket at a
+  // time.
+  virtual void send(Op& op, Socket socket, std::span<const iovec> buffers) = 0;
+  // Makes the op complete soon (with -ECANCELED unless it was done already).
+  virtual void cancel(Op& op) = 0;
+  // Both directions end; pending operations complete. The socket stays open until close().
+  virtual void shutdown(Socket socket) = 0;
+  // No operation may be pending on it. Pending output is still sent unless `reset`.
+  virtual void close(Socket socket, bool reset = false) = 0;
+
+  virtual Endpoint local_endpoint(Socket socket) = 0;
+  virtual Endpoint peer_endpoint(Socket socket) = 0;
+};
+
+// The most iovecs one receive or send takes.
+inline constexpr size_t kMaxIovecs = 64;
+
+}  // namespace holdfast::io
