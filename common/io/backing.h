@@ -28,30 +28,31 @@ struct BackingSpec {
 
 // Shared by loops. While any Backing of a path exists, its exclusive lock is held through the open
 // file description that does the I/O, so that after a kill the kernel keeps the lock until the last
-// request of the dead process has ended (reference: late writes after a restart).
+// request of the dead process has ended (no late write after a restart).
 class Backing {
  public:
+  using Resized = std::move_only_function<void(base::Result<>) noexcept>;
+
   virtual ~Backing() = default;
   virtual BlockInfo info() const = 0;  // thread-safe
   // On the loop's own thread. The device must be destroyed before the Backing, with no op pending.
   virtual std::unique_ptr<BlockDevice> attach(Loop& loop) = 0;
+  // Grows only; may block, so it runs elsewhere and answers on reply_to, exactly once. Attached
+  // devices then show the new size in info(). The caller keeps the Backing until the answer.
+  virtual void grow(uint64_t size_bytes, Loop& reply_to, Resized done) = 0;
 };
 
-// Opening can block (a dead NFS server, a lock still held), so it never runs on a loop. Callbacks
-// arrive on the loop given, exactly once.
+// Opening can block (a dead NFS server), so it never runs on a loop. The answer arrives on the loop
+// given, exactly once.
 class BackingOpener {
  public:
   using Opened = std::move_only_function<void(base::Result<std::shared_ptr<Backing>>) noexcept>;
-  using Resized = std::move_only_function<void(base::Result<>) noexcept>;
 
   virtual ~BackingOpener() = default;
   // Creates the file if absent. Fails with Errc::busy while another process holds the lock (try
   // again later), Errc::invalid_argument when an existing file is larger than size_bytes (never
   // shrunk) or is not a multiple of the block size.
   virtual void open(const BackingSpec& spec, Loop& reply_to, Opened done) = 0;
-  // Grows only. Devices attached see the new size from info() at once.
-  virtual void grow(std::shared_ptr<Backing> backing, uint64_t size_bytes, Loop& reply_to,
-                    Resized done) = 0;
 };
 
 }  // namespace holdfast::io

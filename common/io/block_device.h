@@ -30,9 +30,9 @@ struct Extent {
 };
 
 // Each loop has its own BlockDevice on the same backing. Results are bytes or -errno; a short count
-// never happens (a short transfer of the kernel is finished or becomes -EIO). Buffers: at most
-// kMaxIovecs, each 4096-aligned in address; offset and length multiples of block_size, within size;
-// the memory stays the caller's duty until completion, also after cancel().
+// never happens (a short transfer of the kernel becomes -EIO). Buffers are 4096-aligned; offset and
+// length multiples of block_size, within size; the memory stays the caller's duty until completion,
+// also after cancel().
 class BlockDevice {
  public:
   virtual ~BlockDevice() = default;

@@ -41,6 +41,7 @@ class AddressRange {
  public:
   static base::Result<AddressRange> parse(std::string_view text);
   bool contains(const Endpoint& endpoint) const;
+  std::string to_string() const;  // as parse() reads it
   bool operator==(const AddressRange&) const = default;
 
  private:
@@ -59,9 +60,8 @@ class Network {
   virtual base::Result<Socket> listen(const Endpoint& endpoint) = 0;
   // Completes with the new Socket. TCP_NODELAY is set on it.
   virtual void accept(Op& op, Socket listener) = 0;
-  virtual void connect(Op& op, const Endpoint& peer, const Endpoint& source) = 0;
-  // Completes with bytes received (0: the peer closed). The iovec array may go after the call; the
-  // memory it names stays the caller's duty until completion.
+  // Completes with bytes received (0: the peer closed). The iovec array and the memory it names
+  // stay the caller's duty until completion.
   virtual void receive(Op& op, Socket socket, std::span<const iovec> buffers) = 0;
   // Completes with bytes sent, which may be fewer than given. At most one send per socket at a
   // time.

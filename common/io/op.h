@@ -37,6 +37,9 @@ class Op {
     callback_(*this, result);  // may start the op again or destroy its owner
   }
 
+  // The loop that ran it is gone: no completion will come.
+  void abandon() { busy_ = false; }
+
   // Scratch for the loop that runs it.
   boost::intrusive::list_member_hook<> hook;
   int32_t pending_result = 0;

@@ -1,0 +1,219 @@
+#include "common/io/file_backing.h"
+
+#include <fcntl.h>
+#include <linux/falloc.h>
+#include <linux/fs.h>
+#include <sys/file.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdio>
+
+#include "common/base/log.h"
+#include "common/io/file_device.h"
+
+namespace holdfast::io {
+namespace {
+
+constexpr const char* kLog = "backing";
+constexpr mode_t kNewFileMode = 0600;
+
+// "write back" or "write through", as the kernel knows it for the whole disk of a partition.
+bool device_has_volatile_cache(dev_t device) {
+  char path[96];
+  char text[32] = {};
+  for (const char* format :
+       {"/sys/dev/block/%u:%u/queue/write_cache", "/sys/dev/block/%u:%u/../queue/write_cache"}) {
+    std::snprintf(path, sizeof(path), format, major(device), minor(device));
+    const int fd = ::open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) continue;
+    const ssize_t got = ::read(fd, text, sizeof(text) - 1);
+    ::close(fd);
+    if (got > 0) return std::string_view(text).starts_with("write back");
+  }
+  return true;  // unknown: say the careful thing
+}
+
+}  // namespace
+
+base::Result<std::shared_ptr<FileBacking>> FileBacking::open(
+    const BackingSpec& spec, std::shared_ptr<BlockingWorker> worker) {
+  std::shared_ptr<FileBacking> backing(new FileBacking(spec, std::move(worker)));
+  TRY(backing->open_path());
+  if (flock(backing->fd_, LOCK_EX | LOCK_NB) != 0) {
+    return base::fail(base::Errc::busy,
+                      "locked: another process serves it, or a killed one still has requests in "
+                      "flight",
+                      errno);
+  }
+  TRY(spec.kind == BackingKind::block ? backing->size_device() : backing->size_file());
+  backing->probe();
+  return backing;
+}
+
+FileBacking::~FileBacking() {
+  if (fd_ >= 0) ::close(fd_);
+  worker_->finish();
+}
+
+base::Result<> FileBacking::open_path() {
+  const int access = spec_.read_only ? O_RDONLY : O_RDWR;
+  int flags = access | O_CLOEXEC | O_DIRECT;
+  if (spec_.kind == BackingKind::block) flags |= O_EXCL;  // refuses a mounted or claimed device
+  fd_ = ::open(spec_.path.c_str(), flags);
+  if (fd_ < 0 && errno == ENOENT && spec_.kind == BackingKind::file && !spec_.read_only) {
+    fd_ = ::open(spec_.path.c_str(), flags | O_CREAT, kNewFileMode);
+  }
+  if (fd_ < 0 && errno == EINVAL) {
+    LOG_WARNING(kLog, "{}: the file system has no O_DIRECT; the page cache is used", spec_.path);
+    fd_ = ::open(spec_.path.c_str(), (flags & ~O_DIRECT) | (spec_.read_only ? 0 : O_CREAT),
+                 kNewFileMode);
+  }
+  if (fd_ >= 0) return {};
+  switch (errno) {
+    case EBUSY:
+      return base::fail(base::Errc::busy, "in use: mounted or claimed", errno);
+    case ENOENT:
+      return base::fail(base::Errc::not_found, "no such file or directory", errno);
+    case EACCES:
+    case EPERM:
+      return base::fail(base::Errc::permission, "no permission to open it", errno);
+    case EROFS:
+      return base::fail(base::Errc::permission, "on a read-only file system", errno);
+    default:
+      return base::fail(base::Errc::io, "cannot be opened", errno);
+  }
+}
+
+base::Result<> FileBacking::size_file() {
+  struct stat status{};
+  if (fstat(fd_, &status) != 0) return base::fail(base::Errc::io, "fstat failed", errno);
+  if (!S_ISREG(status.st_mode)) {
+    return base::fail(base::Errc::invalid_argument, "not a regular file: use kind = \"block\"");
+  }
+  const auto now = static_cast<uint64_t>(status.st_size);
+  if (now > spec_.size_bytes) {
+    return base::fail(base::Errc::invalid_argument,
+                      "the file is larger than the configured size: data would be cut off; set "
+                      "size to at least the file's size");
+  }
+  size_bytes_.store(now);
+  if (now < spec_.size_bytes) {
+    if (spec_.read_only) {
+      return base::fail(base::Errc::invalid_argument,
+                        "the file is smaller than the configured size and read_only");
+    }
+    return grow_to(spec_.size_bytes);
+  }
+  return {};
+}
+
+base::Result<> FileBacking::size_device() {
+  struct stat status{};
+  uint64_t bytes = 0;
+  if (fstat(fd_, &status) != 0 || !S_ISBLK(status.st_mode)) {
+    return base::fail(base::Errc::invalid_argument, "not a block device: use kind = \"file\"");
+  }
+  int sector = 0;
+  if (ioctl(fd_, BLKGETSIZE64, &bytes) != 0 || ioctl(fd_, BLKSSZGET, &sector) != 0) {
+    return base::fail(base::Errc::io, "its size cannot be read", errno);
+  }
+  if (static_cast<uint32_t>(sector) > spec_.block_size) {
+    return base::fail(base::Errc::invalid_argument,
+                      "the device's sectors are larger than block_size: set block_size = 4096");
+  }
+  size_bytes_.store(bytes / spec_.block_size * spec_.block_size);
+  volatile_cache_ = device_has_volatile_cache(status.st_rdev);
+  return {};
+}
+
+void FileBacking::probe() {
+  if (spec_.read_only || !spec_.thin) return;
+  // Punching a hole beyond the end changes nothing but says whether holes can be punched.
+  can_discard_ = spec_.kind == BackingKind::block ||
+                 fallocate(fd_, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                           static_cast<off_t>(size_bytes_.load()), 4096) == 0;
+  if (!can_discard_) {
+    LOG_WARNING(kLog, "{}: holes cannot be punched: UNMAP is not offered", spec_.path);
+  }
+}
+
+void FileBacking::grow(uint64_t size_bytes, Loop& reply_to, Resized done) {
+  auto shared_done = std::make_shared<Resized>(std::move(done));
+  const bool taken = worker_->submit([this, size_bytes, &reply_to, shared_done]() noexcept {
+    reply_to.post(
+        [result = grow_to(size_bytes), shared_done]() noexcept { (*shared_done)(result); });
+  });
+  if (taken) return;
+  reply_to.post([shared_done]() noexcept {
+    (*shared_done)(base::fail(base::Errc::busy, "the disk is busy with earlier requests"));
+  });
+}
+
+base::Result<> FileBacking::grow_to(uint64_t size_bytes) {
+  const uint64_t now = size_bytes_.load();
+  if (size_bytes < now) return base::fail(base::Errc::invalid_argument, "disks only grow");
+  if (spec_.kind == BackingKind::block) {
+    TRY(size_device());
+    if (size_bytes_.load() < size_bytes) {
+      return base::fail(base::Errc::invalid_argument, "the block device itself is smaller");
+    }
+    return {};
+  }
+  const auto target = static_cast<off_t>(size_bytes);
+  if (!spec_.thin) {
+    const auto from = static_cast<off_t>(now);
+    if (fallocate(fd_, 0, from, target - from) != 0) {
+      const int error = errno;
+      if (ftruncate(fd_, from) != 0) LOG_WARNING(kLog, "{}: not cut back", spec_.path);
+      return base::fail(error == ENOSPC ? base::Errc::no_space : base::Errc::io,
+                        error == ENOSPC ? "the file system is too full for the whole size: free "
+                                          "space or set thin = true"
+                                        : "its space cannot be reserved",
+                        error);
+    }
+  } else if (ftruncate(fd_, target) != 0) {
+    return base::fail(errno == EFBIG ? base::Errc::limit : base::Errc::io,
+                      "the file cannot be made that large", errno);
+  }
+  // The size must survive power loss before a capacity that depends on it is shown to anybody.
+  if (fsync(fd_) != 0) return base::fail(base::Errc::io, "fsync failed", errno);
+  size_bytes_.store(size_bytes);
+  return {};
+}
+
+BlockInfo FileBacking::info() const {
+  return {.size_bytes = size_bytes_.load(std::memory_order_acquire),
+          .block_size = spec_.block_size,
+          .physical_block_size = spec_.physical_block_size,
+          .volatile_cache = volatile_cache_,
+          .can_discard = can_discard_,
+          .read_only = spec_.read_only};
+}
+
+std::unique_ptr<BlockDevice> FileBacking::attach(Loop& loop) {
+  return std::make_unique<FileDevice>(
+      *this, static_cast<UringLoop&>(loop));  // production loops are UringLoops
+}
+
+base::Result<Extent> FileBacking::extent_at(uint64_t offset) const {
+  const uint64_t size = size_bytes_.load();
+  ASSERT(offset < size);
+  const auto start = static_cast<off_t>(offset);
+  const off_t data = lseek(fd_, start, SEEK_DATA);
+  if (data < 0) {
+    if (errno == ENXIO) return Extent{ExtentState::deallocated, size - offset};
+    return Extent{ExtentState::mapped, size - offset};  // not supported: all of it counts as data
+  }
+  if (data > start) {
+    return Extent{ExtentState::deallocated, static_cast<uint64_t>(data - start)};
+  }
+  const off_t hole = lseek(fd_, start, SEEK_HOLE);
+  if (hole <= start) return Extent{ExtentState::mapped, size - offset};
+  return Extent{ExtentState::mapped, static_cast<uint64_t>(hole - start)};
+}
+
+}  // namespace holdfast::io

@@ -1,0 +1,48 @@
+#pragma once
+// Files and block devices through O_DIRECT and io_uring.
+
+#include <atomic>
+#include <memory>
+#include <string>
+
+#include "common/io/backing.h"
+#include "common/io/blocking_worker.h"
+#include "common/io/uring_loop.h"
+
+namespace holdfast::io {
+
+class FileBacking final : public Backing {
+ public:
+  // Blocks; call on a worker. Opens or creates, locks, sizes. See BackingOpener::open for errors.
+  static base::Result<std::shared_ptr<FileBacking>> open(const BackingSpec& spec,
+                                                         std::shared_ptr<BlockingWorker> worker);
+  ~FileBacking() override;
+
+  BlockInfo info() const override;
+  std::unique_ptr<BlockDevice> attach(Loop& loop) override;
+
+  void grow(uint64_t size_bytes, Loop& reply_to, Resized done) override;
+
+  BlockingWorker& worker() { return *worker_; }
+  int fd() const { return fd_; }
+  // Blocks. The extent at offset, by SEEK_DATA and SEEK_HOLE.
+  base::Result<Extent> extent_at(uint64_t offset) const;
+
+ private:
+  FileBacking(BackingSpec spec, std::shared_ptr<BlockingWorker> worker)
+      : spec_(std::move(spec)), worker_(std::move(worker)) {}
+  base::Result<> open_path();
+  base::Result<> grow_to(uint64_t size_bytes);  // blocks
+  base::Result<> size_file();
+  base::Result<> size_device();
+  void probe();
+
+  BackingSpec spec_;
+  std::shared_ptr<BlockingWorker> worker_;
+  int fd_ = -1;
+  std::atomic<uint64_t> size_bytes_{0};
+  bool volatile_cache_ = true;
+  bool can_discard_ = false;
+};
+
+}  // namespace holdfast::io

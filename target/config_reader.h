@@ -1,0 +1,14 @@
+#pragma once
+// TOML text -> Config: shapes and types. What the values mean together is config_validate.h's.
+
+#include <string_view>
+
+#include "target/config.h"
+#include "target/config_source.h"
+
+namespace holdfast::target {
+
+// Errors go to the source; what could not be read keeps its default.
+Config read_config(std::string_view text, ConfigSource& source);
+
+}  // namespace holdfast::target
