@@ -62,6 +62,23 @@ struct DiscoveryConfig {  // [discovery]: absent: discovery needs no authenticat
   bool operator==(const DiscoveryConfig&) const = default;
 };
 
+// One thing wrong with the file. All are reported, not only the first.
+struct ConfigError {
+  std::string file;
+  uint32_t line = 0;  // 0: the file as a whole
+  std::string message;
+  std::string to_string() const;  // "file:line: message"
+  bool operator==(const ConfigError&) const = default;
+};
+
+// A LUN whose disk is not in the file. It is right when `holdfast target disk create` made the
+// disk, which only the daemon knows: config_conflicts() decides.
+struct UnknownDisk {
+  std::string disk;
+  ConfigError error;  // what to say if there is no such disk
+  bool operator==(const UnknownDisk&) const = default;
+};
+
 struct Config {
   std::string state_dir = "/var/lib/holdfast/target";
   std::string control_socket = "/run/holdfast/target.sock";
@@ -77,15 +94,8 @@ struct Config {
   std::vector<DiskConfig> disks;
   std::vector<TargetConfig> targets;
   DiscoveryConfig discovery;
+  std::vector<UnknownDisk> unknown_disks;
   bool operator==(const Config&) const = default;
-};
-
-// One thing wrong with the file. All are reported, not only the first.
-struct ConfigError {
-  std::string file;
-  uint32_t line = 0;  // 0: the file as a whole
-  std::string message;
-  std::string to_string() const;  // "file:line: message"
 };
 
 // Reads, parses and validates the file and the secret files it names.

@@ -25,7 +25,6 @@ inline constexpr uint32_t kMaxPhysicalBlock = 1 << 20;
 
 inline constexpr uint32_t kMaxThreads = 256;
 inline constexpr uint32_t kMaxSpinUs = 1000;
-inline constexpr uint64_t kMinBufferMemory = uint64_t{8} << 20;
 inline constexpr uint64_t kMaxBufferMemory = uint64_t{64} << 30;
 inline constexpr uint32_t kMaxConnections = 65536;
 inline constexpr uint32_t kMinDrainMs = 1000;

@@ -24,6 +24,10 @@ class ConfigSource {
   // One error a place: what follows from a value that is already reported is noise.
   void report(const std::string& place, std::string message);
   void report_at(uint32_t line, std::string message);
+  void report(ConfigError error) { errors_.push_back(std::move(error)); }
+  // As report() would, without reporting it.
+  ConfigError make_error(std::string_view place, std::string message) const;
+  bool empty() const { return errors_.empty(); }
   bool reported(const std::string& place) const { return reported_.contains(place); }
 
   // In the order of the file.

@@ -40,7 +40,7 @@ struct ReservationStatus {
   uint32_t generation = 0;
   uint8_t type = 0;  // SPC type code; 0: no reservation
   bool aptpl = false;
-  std::vector<RegistrantStatus> registrants;
+  std::vector<RegistrantStatus> registrants{};
 };
 
 struct DiskStatus {
@@ -53,9 +53,9 @@ struct DiskStatus {
     std::string target;
     uint16_t lun = 0;
   };
-  std::vector<Mapping> mapped;
-  ReservationStatus reservation;
-  LunCounters counters;
+  std::vector<Mapping> mapped{};
+  ReservationStatus reservation{};
+  LunCounters counters{};
 };
 
 struct SessionStatus {

@@ -42,7 +42,7 @@ struct PrOutCall {
 };
 struct PrOutReply {
   scsi::Status status{};
-  scsi::Sense sense;  // with CHECK CONDITION
+  scsi::Sense sense{};  // with CHECK CONDITION
 };
 
 struct ResetCall {

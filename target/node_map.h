@@ -2,6 +2,7 @@
 // What every shard knows of the node: immutable values that the control loop publishes whole, so
 // that the data path reads them without a lock.
 
+#include <atomic>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -48,6 +49,13 @@ struct NodeMap {
   const PortalGroupView* find_portal_group(uint16_t tag) const;
 };
 
+// Of a removable unit; one object for all shards, which touch it without a lock.
+struct MediumState {
+  std::atomic<bool> ejected{false};
+  std::atomic<uint32_t> preventions{
+      0};  // nexuses that forbid ejecting (PREVENT ALLOW MEDIUM REMOVAL)
+};
+
 // One logical unit as all nexuses see it.
 struct UnitState {
   UnitId id = 0;
@@ -55,6 +63,7 @@ struct UnitState {
   scsi::ModeState mode;
   Reservations reservations;
   std::shared_ptr<io::Backing> backing;  // null: not opened and locked yet (02/04/01)
+  std::shared_ptr<MediumState> medium;   // removable units only
   bool write_through = false;            // every write is made durable before its status
 };
 

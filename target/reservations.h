@@ -28,17 +28,21 @@
 
 namespace holdfast::target {
 
-// Per logical unit. A cluster of 16 nodes with 4 daemons on 4 paths each needs all of them; a peer
-// that registers endless ISIDs gets 05/55/04 here (CVE-2025-57275).
+// Per logical unit. A cluster of 16 nodes with 4 daemons on 4 paths each needs all of them. Beyond
+// it: 05/55/04 (CVE-2025-57275 was a registrant array without a bound).
 inline constexpr size_t kMaxRegistrants = 256;
+// Of one initiator name: 4 daemons on 4 paths, each registered on 4 ports by ALL_TG_PT. A node that
+// makes up ISIDs without end must not keep the others from registering.
+inline constexpr size_t kMaxRegistrantsPerInitiator = 64;
+inline constexpr size_t kMaxEncodedReservationsBytes = 24 + kMaxRegistrants * (24 + 2 * 223);
 
 // An I_T nexus, the same one after every re-login: never a session's identity. The portal group is
 // the SCSI target port (RFC 7143 4.4.1); its tag, which is not 0, is also reported as the relative
 // target port identifier.
 struct NexusId {
-  std::string initiator_name;
+  std::string initiator_name{};
   uint64_t isid = 0;  // 48 bits
-  std::string target_name;
+  std::string target_name{};
   uint16_t portal_group_tag = 0;
 
   auto operator<=>(const NexusId&) const = default;
@@ -65,7 +69,7 @@ constexpr bool conflicts(NexusRights rights, scsi::ReservationAccess access) {
 }
 
 struct Registrant {
-  NexusId nexus;
+  NexusId nexus{};
   uint64_t key = 0;
   bool holds = false;  // the single holder; false for all when the type is an all registrants one
 
@@ -74,34 +78,34 @@ struct Registrant {
 
 struct PrOutRequest {
   scsi::ReserveOut service_action{};
-  uint8_t scope = 0;           // CDB byte 2, bits 4-7
-  uint8_t type = 0;            // CDB byte 2, bits 0-3
-  base::Bytes parameter_list;  // what arrived of it
+  uint8_t scope = 0;             // CDB byte 2, bits 4-7
+  uint8_t type = 0;              // CDB byte 2, bits 0-3
+  base::Bytes parameter_list{};  // what arrived of it
   // Every portal group tag of the target the command came through (ALL_TG_PT).
   std::span<const uint16_t> portal_group_tags = {};
 };
 
 struct PrAttention {
-  NexusId nexus;  // may have no session now
-  scsi::Sense sense;
+  NexusId nexus{};  // may have no session now
+  scsi::Sense sense{};
 
   bool operator==(const PrAttention&) const = default;
 };
 
 struct PrOutcome {
   scsi::Status status = scsi::Status::good;  // or reservation_conflict, check_condition
-  scsi::Sense sense;                         // with check_condition
-  std::vector<PrAttention> attentions;
+  scsi::Sense sense{};                       // with check_condition
+  std::vector<PrAttention> attentions{};
   // PREEMPT AND ABORT: end every command of these nexuses before the answer, and allow medium
   // removal for them (SPC-4 5.13.11.2.6 c, h). May hold the sender itself: then all of its commands
   // but this one. Ascending, no duplicates.
-  std::vector<NexusId> abort;
+  std::vector<NexusId> abort{};
   bool must_persist = false;  // what power_on() would keep has changed
 };
 
 class Reservations {
  public:
-  // Changes this object only if the outcome is GOOD.
+  // Changes this object only if the outcome is GOOD. `nexus` is not a part of this object.
   PrOutcome out(const NexusId& nexus, const PrOutRequest& request);
 
   // PERSISTENT RESERVE IN: see scsi::write_pr_in.
@@ -135,12 +139,14 @@ class Reservations {
   PrOutcome release(const Step& step);
   PrOutcome clear(const Step& step);
   PrOutcome preempt(const Step& step, bool abort);
-  PrOutcome take_over(const Step& step, scsi::PrType type);
+  PrOutcome take_over(const Step& step);
   PrOutcome remove_registrations(const Step& step);
+  PrOutcome remove_matching(const Step& step, bool keep_sender);
 
   Registrant* find(const NexusId& nexus);
   const Registrant* find(const NexusId& nexus) const;
   bool register_one(const NexusId& nexus, const Step& step, bool ignore_existing_key);
+  bool within_limits(const std::string& initiator_name) const;
   void attend_others(const NexusId& except, const scsi::Sense& sense, PrOutcome& outcome) const;
   bool consistent() const;
 

@@ -23,20 +23,20 @@ struct ShardLoad {
 // Which commands end. They are cancelled where the backing can still cancel them, and waited for
 // where it cannot. Commands of other nexuses than the requester's report TASK ABORTED (TAS=1).
 struct AbortRequest {
-  std::optional<UnitId> unit;         // absent: every unit
-  std::optional<std::string> target;  // only sessions of this target
-  std::vector<NexusId> nexuses;       // empty: all
+  std::optional<UnitId> unit{};         // absent: every unit
+  std::optional<std::string> target{};  // only sessions of this target
+  std::vector<NexusId> nexuses{};       // empty: all
   SessionId requester = 0;
   uint64_t spared_task = 0;  // of the requester; 0: none
 };
 
 struct AttentionRequest {
-  std::optional<UnitId> unit;  // absent: every unit of `target`
-  std::optional<std::string> target;
-  std::vector<NexusId> nexuses;  // empty: all
-  std::optional<NexusId> except;
+  std::optional<UnitId> unit{};  // absent: every unit of `target`
+  std::optional<std::string> target{};
+  std::vector<NexusId> nexuses{};  // empty: all
+  std::optional<NexusId> except{};
   SessionId except_session = 0;
-  scsi::Sense sense;
+  scsi::Sense sense{};
 };
 
 struct ShardStatus {

@@ -70,6 +70,8 @@ class Network {
   virtual void cancel(Op& op) = 0;
   // Both directions end; pending operations complete. The socket stays open until close().
   virtual void shutdown(Socket socket) = 0;
+  // No more output after what was sent: the peer reads it, then the end.
+  virtual void shutdown_send(Socket socket) = 0;
   // No operation may be pending on it. Pending output is still sent unless `reset`.
   virtual void close(Socket socket, bool reset = false) = 0;
 

@@ -49,6 +49,7 @@ class UringLoop final : public Loop, public Network {
   void send(Op& op, Socket socket, std::span<const iovec> buffers) override;
   void cancel(Op& op) override;
   void shutdown(Socket socket) override;
+  void shutdown_send(Socket socket) override;
   void close(Socket socket, bool reset) override;
   Endpoint local_endpoint(Socket socket) override;
   Endpoint peer_endpoint(Socket socket) override;

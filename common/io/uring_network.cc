@@ -82,6 +82,8 @@ void UringLoop::send(Op& op, Socket socket, std::span<const iovec> buffers) {
 
 void UringLoop::shutdown(Socket socket) { ::shutdown(socket, SHUT_RDWR); }
 
+void UringLoop::shutdown_send(Socket socket) { ::shutdown(socket, SHUT_WR); }
+
 void UringLoop::close(Socket socket, bool reset) {
   if (reset) {
     const linger now{.l_onoff = 1, .l_linger = 0};

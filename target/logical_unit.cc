@@ -1,0 +1,170 @@
+#include "target/logical_unit.h"
+
+#include <algorithm>
+
+#include "target/session.h"
+#include "target/shard.h"
+
+namespace holdfast::target {
+
+void NexusUnit::set_prevention(MediumState& medium, bool prevent) {
+  if (prevent == (prevents != nullptr)) return;
+  prevents = prevent ? &medium : nullptr;
+  medium.preventions.fetch_add(prevent ? 1u : ~0u, std::memory_order_acq_rel);
+}
+
+LogicalUnit::LogicalUnit(Shard& shard, std::shared_ptr<const UnitState> state) : shard_(shard) {
+  publish(std::move(state));
+}
+
+LogicalUnit::~LogicalUnit() {
+  ASSERT(active_.empty() && writing_.empty() && held_.empty() && nexuses_.empty());
+}
+
+void LogicalUnit::publish(std::shared_ptr<const UnitState> state) {
+  state_ = std::move(state);
+  if (attachment_ == nullptr && state_->backing != nullptr) {
+    attachment_ = std::make_shared<Attachment>(state_->backing,
+                                               state_->backing->attach(shard_.loop()));
+  }
+  for (NexusUnit& nexus_unit : nexuses_) update_rights(nexus_unit);
+}
+
+void LogicalUnit::add(NexusUnit& nexus_unit) {
+  nexus_unit.unit = this;
+  nexuses_.push_back(nexus_unit);
+  update_rights(nexus_unit);
+}
+
+void LogicalUnit::remove(NexusUnit& nexus_unit) {
+  if (nexus_unit.prevents != nullptr) nexus_unit.set_prevention(*nexus_unit.prevents, false);
+  nexuses_.erase(NexusList::s_iterator_to(nexus_unit));
+  nexus_unit.unit = nullptr;
+}
+
+void LogicalUnit::update_rights(NexusUnit& nexus_unit) {
+  nexus_unit.rights = state_->reservations.rights_of(nexus_unit.session->nexus());
+}
+
+void LogicalUnit::raise(const AttentionRequest& request) {
+  for (NexusUnit& nexus_unit : nexuses_) {
+    const Session& session = *nexus_unit.session;
+    const NexusId& nexus = session.nexus();
+    if (request.target.has_value() && nexus.target_name != *request.target) continue;
+    if (request.except.has_value() && nexus == *request.except) continue;
+    if (request.except_session != 0 && session.id() == request.except_session) continue;
+    if (!request.nexuses.empty() && std::ranges::find(request.nexuses, nexus) ==
+                                        request.nexuses.end()) {
+      continue;
+    }
+    nexus_unit.attentions.raise(request.sense);
+  }
+}
+
+void LogicalUnit::enter(Task& task) { active_.push_back(task); }
+
+void LogicalUnit::leave(Task& task) { active_.erase(ActiveList::s_iterator_to(task)); }
+
+bool LogicalUnit::take_place(Task& task) {
+  if (executing_ < kMaxExecutingPerUnit) {
+    ++executing_;
+    return true;
+  }
+  waiting_.push_back(task);
+  return false;
+}
+
+void LogicalUnit::give_place(Task& task, bool had) {
+  if (!had) {
+    waiting_.erase(WaitList::s_iterator_to(task));
+    return;
+  }
+  ASSERT(executing_ > 0);
+  --executing_;
+  if (waiting_.empty()) return;
+  Task& next = waiting_.front();
+  waiting_.pop_front();
+  ++executing_;
+  next.on_turn_to_execute();
+}
+
+void LogicalUnit::write(Chunk& chunk, uint64_t offset, base::Bytes bytes, bool durable) {
+  submit({&chunk, WriteKind::data, offset, bytes, bytes.size(), durable || state_->write_through});
+}
+
+void LogicalUnit::discard(Chunk& chunk, uint64_t offset, uint64_t length) {
+  submit({&chunk, WriteKind::discard, offset, {}, length, false});
+}
+
+void LogicalUnit::write_zeroes(Chunk& chunk, uint64_t offset, uint64_t length) {
+  submit({&chunk, WriteKind::zeroes, offset, {}, length, false});
+}
+
+void LogicalUnit::submit(const Held& request) {
+  Chunk& chunk = *request.chunk;
+  chunk.range = {request.offset / block_size(), request.length / block_size()};
+  if (!gates_.empty() && gate_blocks(chunk)) {
+    chunk.step = Chunk::Step::held;
+    held_.push_back(request);
+    return;
+  }
+  begin_write(request);
+}
+
+bool LogicalUnit::gate_blocks(const Chunk& chunk) const {
+  return std::ranges::any_of(gates_, [&](const Gate& gate) {
+    return gate.id != chunk.task->exclusive && gate.range.overlaps(chunk.range);
+  });
+}
+
+void LogicalUnit::begin_write(const Held& request) {
+  Chunk& chunk = *request.chunk;
+  chunk.step = Chunk::Step::writing;
+  chunk.on_disk = true;
+  ++chunk.task->on_disk;
+  writing_.push_back(chunk);
+  switch (request.kind) {
+    case WriteKind::data:
+      device()->write(chunk.op, request.offset, request.bytes,
+                     request.durable ? io::Durability::durable : io::Durability::cached);
+      return;
+    case WriteKind::discard: device()->discard(chunk.op, request.offset, request.length); return;
+    case WriteKind::zeroes: device()->write_zeroes(chunk.op, request.offset, request.length); return;
+  }
+}
+
+void LogicalUnit::write_ended(Chunk& chunk) {
+  if (chunk.step == Chunk::Step::held) {
+    std::erase_if(held_, [&](const Held& held) { return held.chunk == &chunk; });
+  } else {
+    writing_.erase(ChunkList::s_iterator_to(chunk));
+  }
+  chunk.step = Chunk::Step::idle;
+  if (!gates_.empty()) settle_gates();
+}
+
+void LogicalUnit::close_gate(ExclusiveId id, BlockRange range, ShardControl::Done done) {
+  gates_.push_back({id, range, std::move(done)});
+  settle_gates();
+}
+
+void LogicalUnit::open_gate(ExclusiveId id) {
+  std::erase_if(gates_, [id](const Gate& gate) { return gate.id == id; });
+  std::vector<Held> held;
+  held.swap(held_);
+  for (const Held& request : held) submit(request);
+}
+
+// Calls done for every gate whose range no write under way touches any more.
+void LogicalUnit::settle_gates() {
+  for (size_t i = 0; i < gates_.size(); ++i) {
+    Gate& gate = gates_[i];
+    if (!gate.done) continue;
+    const bool clear = std::ranges::none_of(writing_, [&](const Chunk& chunk) {
+      return chunk.task->exclusive != gate.id && gate.range.overlaps(chunk.range);
+    });
+    if (clear) std::exchange(gate.done, nullptr)();
+  }
+}
+
+}  // namespace holdfast::target

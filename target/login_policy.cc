@@ -1,0 +1,91 @@
+#include "target/login_policy.h"
+
+#include <algorithm>
+
+namespace holdfast::target {
+namespace {
+
+std::optional<iscsi::ChapAccount> account(const std::optional<ChapConfig>& config) {
+  if (!config.has_value()) return std::nullopt;
+  base::Result<iscsi::ChapSecret> secret =
+      iscsi::ChapSecret::create(base::as_bytes(std::string_view(config->secret)));
+  ASSERT(secret.has_value());  // load_config() refused anything else
+  return iscsi::ChapAccount{.user = config->user, .secret = *secret};
+}
+
+iscsi::ChapRequirement requirement(const NodeMap& map, const std::optional<ChapConfig>& chap,
+                                   const std::optional<ChapConfig>& mutual) {
+  return {.initiator = account(chap),
+          .target = account(mutual),
+          .algorithms = {.md5 = map.chap_allow_md5, .sha1 = map.chap_allow_sha1}};
+}
+
+}  // namespace
+
+const TargetView* NodeMap::find_target(std::string_view name) const {
+  const auto found = std::ranges::find(targets, name, &TargetView::name);
+  return found == targets.end() ? nullptr : &*found;
+}
+
+const PortalGroupView* NodeMap::find_portal_group(uint16_t tag) const {
+  const auto found = std::ranges::find(portal_groups, tag, &PortalGroupView::tag);
+  return found == portal_groups.end() ? nullptr : &*found;
+}
+
+const InitiatorConfig* find_permission(const TargetView& target, std::string_view initiator,
+                                       const io::Endpoint& peer) {
+  const InitiatorConfig* any = nullptr;
+  for (const InitiatorConfig& entry : target.initiators) {
+    const bool from_here =
+        entry.addresses.empty() || std::ranges::any_of(entry.addresses, [&](const auto& range) {
+          return range.contains(peer);
+        });
+    if (!from_here) continue;
+    if (entry.name == initiator) return &entry;
+    if (entry.name == "*" && any == nullptr) any = &entry;
+  }
+  return any;
+}
+
+iscsi::LoginDecision LoginPolicy::normal(std::string_view initiator, std::string_view target) {
+  const TargetView* view = map_->find_target(target);
+  if (view == nullptr || std::ranges::find(view->portal_groups, portal_group_tag_) ==
+                             view->portal_groups.end()) {
+    return {.status = iscsi::LoginStatus::not_found, .chap = {}};
+  }
+  const InitiatorConfig* entry = find_permission(*view, initiator, peer_);
+  if (entry == nullptr) return {.status = iscsi::LoginStatus::authorization_failure, .chap = {}};
+  return {.status = iscsi::LoginStatus::success,
+          .chap = requirement(*map_, entry->chap, entry->mutual_chap)};
+}
+
+iscsi::LoginDecision LoginPolicy::discovery(std::string_view) {
+  return {.status = iscsi::LoginStatus::success,
+          .chap = requirement(*map_, map_->discovery.chap, map_->discovery.mutual_chap)};
+}
+
+// One connection per session: a login that names a TSIH can neither add nor reinstate a connection.
+// A session is reinstated by a login with TSIH 0 (RFC 7143 6.3.5).
+iscsi::LoginStatus LoginPolicy::join_session(std::string_view, uint64_t, uint16_t, uint16_t) {
+  return iscsi::LoginStatus::session_does_not_exist;
+}
+
+base::Result<void> TargetDirectory::list(std::string_view target, iscsi::TargetListWriter& out) {
+  const std::shared_ptr<const NodeMap> map = map_();
+  for (const TargetView& view : map->targets) {
+    if (!target.empty() && view.name != target) continue;
+    if (find_permission(view, initiator_, peer_) == nullptr) continue;
+    TRY(out.add_target(view.name));
+    for (const uint16_t tag : view.portal_groups) {
+      const PortalGroupView* group = map->find_portal_group(tag);
+      if (group == nullptr) continue;
+      for (const io::Endpoint& portal : group->portals) {
+        if (portal.is_v6() != peer_.is_v6()) continue;
+        TRY(out.add_portal(portal.to_string(), tag));
+      }
+    }
+  }
+  return {};
+}
+
+}  // namespace holdfast::target

@@ -1,0 +1,52 @@
+#pragma once
+// Who may log in where, from the published NodeMap: names, addresses, CHAP (iscsi::LoginPolicy).
+
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "common/io/network.h"
+#include "common/iscsi/login_server.h"
+#include "common/iscsi/text_server.h"
+#include "target/node_map.h"
+
+namespace holdfast::target {
+
+class LoginPolicy final : public iscsi::LoginPolicy {
+ public:
+  LoginPolicy(std::shared_ptr<const NodeMap> map, io::Endpoint peer, uint16_t portal_group_tag)
+      : map_(std::move(map)), peer_(peer), portal_group_tag_(portal_group_tag) {}
+
+  iscsi::LoginDecision normal(std::string_view initiator, std::string_view target) override;
+  iscsi::LoginDecision discovery(std::string_view initiator) override;
+  iscsi::LoginStatus join_session(std::string_view initiator, uint64_t isid, uint16_t tsih,
+                                  uint16_t cid) override;
+
+ private:
+  std::shared_ptr<const NodeMap> map_;
+  io::Endpoint peer_;
+  uint16_t portal_group_tag_;
+};
+
+// The entry of the target's access list that lets this initiator in from this address; the first that
+// names it wins over "*". Null: not allowed.
+const InitiatorConfig* find_permission(const TargetView& target, std::string_view initiator,
+                                       const io::Endpoint& peer);
+
+// What SendTargets lists: only targets this initiator may use, each with only the portals it can reach:
+// those of the target's portal groups, of the address family it came by.
+class TargetDirectory final : public iscsi::TargetDirectory {
+ public:
+  TargetDirectory(std::function<std::shared_ptr<const NodeMap>()> map, std::string initiator,
+                  io::Endpoint peer)
+      : map_(std::move(map)), initiator_(std::move(initiator)), peer_(peer) {}
+
+  base::Result<void> list(std::string_view target, iscsi::TargetListWriter& out) override;
+
+ private:
+  std::function<std::shared_ptr<const NodeMap>()> map_;
+  std::string initiator_;
+  io::Endpoint peer_;
+};
+
+}  // namespace holdfast::target

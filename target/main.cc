@@ -1,0 +1,306 @@
+// holdfast-targetd: wires the real loops, disks and sockets to the target.
+
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cstdio>
+#include <cstring>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <thread>
+#include <vector>
+
+#include "common/base/log.h"
+#include "common/io/backing_opener.h"
+#include "common/io/blocking_worker.h"
+#include "common/io/uring_loop.h"
+#include "target/config.h"
+#include "target/control_server.h"
+#include "target/edge_thread.h"
+#include "target/metrics_server.h"
+#include "target/notify.h"
+#include "target/shard.h"
+#include "target/signal_watch.h"
+#include "target/state_store.h"
+#include "target/target_node.h"
+
+namespace holdfast::target {
+namespace {
+
+constexpr const char* kLog = "targetd";
+constexpr int kExitFailure = 1;
+constexpr int kExitUsage = 2;
+
+constexpr std::string_view kUsage =
+    "usage: holdfast-targetd --config FILE [--check]\n"
+    "  --config FILE  the configuration (docs/config.md)\n"
+    "  --check        say what is wrong with it, start nothing\n"
+    "  --version\n"
+    "Runs in the foreground, logs to stderr. SIGHUP applies the changed file, SIGTERM ends it.\n";
+
+void say(std::string_view text) {
+  std::fwrite(text.data(), 1, text.size(), stderr);
+  std::fputc('\n', stderr);
+}
+
+// One for each connection, and a few for each disk and thread.
+void raise_descriptor_limit(const Config& config) {
+  rlimit limit{};
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+  limit.rlim_cur = limit.rlim_max;
+  if (setrlimit(RLIMIT_NOFILE, &limit) != 0) {
+    LOG_WARNING(kLog, "the limit of open files stays: {}", std::strerror(errno));
+  }
+  const rlim_t wanted = config.max_connections + config.disks.size() + 256;
+  if (limit.rlim_max < wanted) {
+    LOG_WARNING(kLog,
+                "only {} open files are allowed, max_connections={} needs {}: raise LimitNOFILE",
+                limit.rlim_max, config.max_connections, wanted);
+  }
+}
+
+class Daemon {
+ public:
+  Daemon(std::string path, Config config) : path_(std::move(path)), config_(std::move(config)) {}
+
+  // The exit status.
+  int run();
+
+ private:
+  bool open();
+  void make_shards();
+  void on_started(NodeControl::Outcome outcome);
+  bool start_servers();
+  void on_signal(int signal);
+  void reload();
+  void stop(int status);
+
+  const std::string path_;
+  const Config config_;
+  int status_ = 0;
+  bool started_ = false;
+  bool stopping_ = false;
+  bool drained_ = false;
+
+  base::SystemRandom random_;
+  io::SystemBackingOpener opener_;
+  std::unique_ptr<SignalWatch> signals_;
+  std::vector<std::unique_ptr<io::UringLoop>> loops_;  // 0: the control loop, on the main thread
+  std::vector<std::thread> threads_;                   // of the others
+  std::unique_ptr<StateStore> store_;
+  std::unique_ptr<TargetNode> node_;
+  std::vector<std::unique_ptr<Shard>> shards_;
+  std::unique_ptr<ControlServer> control_server_;
+  std::unique_ptr<MetricsServer> metrics_server_;
+  std::shared_ptr<io::BlockingWorker> reloader_;  // reading files must not stop the control loop
+  std::atomic<uint32_t> reloads_{0};              // asked of it and not done
+};
+
+bool Daemon::open() {
+  auto signals = SignalWatch::open();
+  if (!signals) {
+    say(signals.error().what);
+    return false;
+  }
+  signals_ = std::move(*signals);
+  auto store = open_state_store({.state_dir = config_.state_dir}, random_);
+  if (!store) {
+    say(store.error());
+    if (geteuid() != 0) say("holdfast-targetd is not running as root: does it own that directory?");
+    return false;
+  }
+  store_ = std::move(*store);
+  const uint32_t threads =
+      config_.threads != 0 ? config_.threads : std::max(1u, std::thread::hardware_concurrency());
+  for (uint32_t i = 0; i < threads; ++i) {
+    auto loop = io::UringLoop::open({.spin_us = config_.spin_us});
+    if (!loop) {
+      say(fmt::format("{} ({})", loop.error().what, std::strerror(loop.error().sys)));
+      return false;
+    }
+    loops_.push_back(std::move(*loop));
+  }
+  return true;
+}
+
+void Daemon::make_shards() {
+  node_ = std::make_unique<TargetNode>(NodeServices{.loop = *loops_[0],
+                                                    .network = *loops_[0],
+                                                    .random = random_,
+                                                    .opener = opener_,
+                                                    .store = *store_,
+                                                    .version = HOLDFAST_VERSION});
+  for (uint32_t i = 0; i < loops_.size(); ++i) {
+    io::UringLoop& loop = *loops_[i];
+    ShardOptions options{.index = i,
+                         .buffer_memory_bytes = config_.buffer_memory_bytes != 0
+                                                    ? config_.buffer_memory_bytes
+                                                    : kDefaultBufferMemoryBytes,
+                         .max_connections = config_.max_connections,
+                         .drain_deadline = std::chrono::milliseconds(config_.drain_deadline_ms),
+                         .busy_permille = [&loop] { return loop.busy_permille(); }};
+    shards_.push_back(std::make_unique<Shard>(std::move(options), loop, loop, random_, *node_));
+  }
+}
+
+int Daemon::run() {
+  if (!open()) return kExitFailure;
+  raise_descriptor_limit(config_);
+  make_shards();
+  for (size_t i = 1; i < loops_.size(); ++i) {
+    const std::string name = fmt::format("hf-shard-{}", i);
+    threads_.push_back(start_edge_thread(name.c_str(), [loop = loops_[i].get()] { loop->run(); }));
+  }
+  loops_[0]->post([this]() noexcept {
+    signals_->start(*loops_[0], [this](int signal) noexcept { on_signal(signal); });
+    std::vector<ShardHandle> handles;
+    for (size_t i = 0; i < shards_.size(); ++i) {
+      handles.push_back({.shard = shards_[i].get(), .loop = loops_[i].get()});
+    }
+    node_->start(config_, std::move(handles),
+                 [this](NodeControl::Outcome outcome) noexcept { on_started(std::move(outcome)); });
+  });
+  loops_[0]->run();
+
+  control_server_.reset();
+  metrics_server_.reset();
+  if (!drained_ || reloads_ > 0) {
+    // Requests are still in the kernel, and it would write into memory that we give back. It ends
+    // them itself when the process is gone, and holds the disks' locks until then.
+    LOG_WARNING(kLog, "not every request has ended: exiting all the same");
+    std::fflush(nullptr);
+    _exit(status_);
+  }
+  for (size_t i = 1; i < loops_.size(); ++i) loops_[i]->stop();
+  for (std::thread& thread : threads_) thread.join();
+  if (reloader_ != nullptr) reloader_->finish();
+  store_.reset();
+  shards_.clear();
+  node_.reset();
+  loops_.clear();
+  return status_;
+}
+
+void Daemon::on_started(NodeControl::Outcome outcome) {
+  if (stopping_) return;
+  if (!outcome) {
+    for (const std::string& problem : outcome.error()) say(problem);
+    say("nothing was started");
+    return stop(kExitFailure);
+  }
+  if (!start_servers()) return stop(kExitFailure);
+  started_ = true;
+  for (const std::string& sentence : *outcome) LOG_INFO(kLog, "{}", sentence);
+  if (!notify_systemd("READY=1")) LOG_WARNING(kLog, "systemd could not be told");
+}
+
+bool Daemon::start_servers() {
+  auto control = ControlServer::start({.path = config_.control_socket}, *node_);
+  if (!control) {
+    say(control.error());
+    return false;
+  }
+  control_server_ = std::move(*control);
+  if (config_.metrics.empty()) return true;
+  const auto endpoint = io::Endpoint::parse(config_.metrics);
+  ASSERT(endpoint.has_value());  // load_config() refused anything else
+  auto metrics = MetricsServer::start(*endpoint, *node_);
+  if (!metrics) {
+    say(metrics.error());
+    return false;
+  }
+  metrics_server_ = std::move(*metrics);
+  return true;
+}
+
+void Daemon::on_signal(int signal) {
+  if (signal != SIGHUP) {
+    LOG_INFO(kLog, "signal {}: stopping", signal);
+    return stop(0);
+  }
+  if (!started_ || stopping_) return;
+  if (reloader_ == nullptr) reloader_ = io::BlockingWorker::start();
+  ++reloads_;
+  if (!reloader_->submit([this]() noexcept {
+        reload();
+        --reloads_;
+      })) {
+    --reloads_;
+    LOG_ERROR(kLog, "{} is not read: earlier reloads have not ended", path_);
+  }
+}
+
+// On the reloader's thread.
+void Daemon::reload() {
+  auto config = load_config(path_);
+  if (!config) {
+    for (const ConfigError& error : config.error()) LOG_ERROR(kLog, "{}", error.to_string());
+    LOG_ERROR(kLog, "{} is not applied: nothing has changed", path_);
+    return;
+  }
+  node_->apply(std::move(*config), [](NodeControl::Outcome outcome) noexcept {
+    if (outcome) {
+      for (const std::string& sentence : *outcome) LOG_INFO(kLog, "reload: {}", sentence);
+    } else {
+      for (const std::string& reason : outcome.error()) LOG_ERROR(kLog, "reload: {}", reason);
+      LOG_ERROR(kLog, "reload: nothing has changed");
+    }
+  });
+}
+
+void Daemon::stop(int status) {
+  if (std::exchange(stopping_, true)) return;
+  status_ = status;
+  notify_systemd("STOPPING=1");
+  signals_->stop();
+  node_->shutdown([this](bool drained) noexcept {
+    drained_ = drained;
+    loops_[0]->stop();
+  });
+}
+
+int check(const std::string& path, std::expected<Config, std::vector<ConfigError>>& config) {
+  if (config) {
+    say(fmt::format("{}: nothing is wrong with it", path));
+    return 0;
+  }
+  for (const ConfigError& error : config.error()) say(error.to_string());
+  return kExitFailure;
+}
+
+int main_of(int argc, char** argv) {
+  std::string path;
+  bool check_only = false;
+  for (int i = 1; i < argc; ++i) {
+    const std::string_view argument = argv[i];
+    if (argument == "--config" && i + 1 < argc) {
+      path = argv[++i];
+    } else if (argument.starts_with("--config=")) {
+      path = argument.substr(sizeof("--config=") - 1);
+    } else if (argument == "--check") {
+      check_only = true;
+    } else if (argument == "--version") {
+      std::puts("holdfast-targetd " HOLDFAST_VERSION);
+      return 0;
+    } else {
+      const bool help = argument == "--help" || argument == "-h";
+      if (!help) say(fmt::format("unknown argument `{}`", argument));
+      std::fwrite(kUsage.data(), 1, kUsage.size(), help ? stdout : stderr);
+      return help ? 0 : kExitUsage;
+    }
+  }
+  if (path.empty()) {
+    say(kUsage);
+    return kExitUsage;
+  }
+  auto config = load_config(path);
+  if (check_only || !config) return check(path, config);
+  return Daemon(path, std::move(*config)).run();
+}
+
+}  // namespace
+}  // namespace holdfast::target
+
+int main(int argc, char** argv) { return holdfast::target::main_of(argc, argv); }

@@ -1,0 +1,339 @@
+#include "target/node_change.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "common/base/log.h"
+#include "target/login_policy.h"
+
+namespace holdfast::target {
+namespace {
+
+// Also when getting ready took most of the time, so that quick drains are waited for.
+constexpr io::Duration kLeastDrainWait = std::chrono::milliseconds(500);
+constexpr io::Duration kGatherWait = std::chrono::seconds(2);
+
+}  // namespace
+
+template <auto kMethod, class... Bound>
+auto NodeChange::callback(Bound... bound) {
+  return [this, serial = serial_, bound...](auto result) noexcept {
+    if (serial == serial_) (this->*kMethod)(bound..., std::move(result));
+  };
+}
+
+void NodeChange::begin(ChangePlan plan, Reply reply) {
+  ASSERT(!busy());
+  ++serial_;
+  plan_ = std::move(plan);
+  reply_ = std::move(reply);
+  begun_at_ = node_.loop().now();
+  opened_.clear();
+  grown_ = 0;
+  node_.loop().start(timer_, kPrepareWait);
+  step_ = Step::opening;
+  open_next();
+}
+
+void NodeChange::open_next() {
+  if (opened_.size() == plan_.added_disks.size()) return prepare_portals();
+  opened_.push_back({.config = plan_.added_disks[opened_.size()]});
+  node_.services.store.identify(key_of(opened_.back().config), node_.loop(),
+                                callback<&NodeChange::on_identified>());
+}
+
+void NodeChange::on_identified(base::Result<DiskIdentity> identity) {
+  Opened& disk = opened_.back();
+  if (!identity.has_value()) {
+    return fail(fmt::format("disk `{}`: its identity cannot be stored: {}", disk.config.name,
+                            identity.error().what));
+  }
+  disk.identity = *identity;
+  auto reservations = node_.reservations.restore(*identity);
+  if (!reservations.has_value()) {
+    return fail(
+        fmt::format("disk `{}`: its stored reservations are damaged: {}: restore the state "
+                    "directory from a backup",
+                    disk.config.name, reservations.error().what));
+  }
+  disk.reservations = std::move(*reservations);
+  ticket_ = node_.opener.open(disk.config, callback<&NodeChange::on_opened>());
+}
+
+void NodeChange::on_opened(base::Result<std::shared_ptr<io::Backing>> backing) {
+  ticket_ = 0;
+  Opened& disk = opened_.back();
+  if (!backing.has_value()) {
+    return fail(fmt::format("disk `{}`: {}", disk.config.name,
+                            describe_failure(disk.config, backing.error())));
+  }
+  disk.backing = std::move(*backing);
+  open_next();
+}
+
+void NodeChange::prepare_portals() {
+  if (plan_.config) {
+    const std::vector<std::string> problems = node_.portals.prepare(portals_of(*plan_.config));
+    if (!problems.empty()) return fail(fmt::format("{}", fmt::join(problems, "; ")));
+  }
+  store();
+}
+
+void NodeChange::store() {
+  step_ = Step::storing;
+  // Before a file grows: at the next start a file larger than what is stored would be refused.
+  if (plan_.remember) {
+    node_.services.store.save_created_disk(
+        *plan_.remember, node_.loop(),
+        callback<&NodeChange::on_stored>("the disk cannot be remembered"));
+  } else if (plan_.forget) {
+    node_.services.store.forget_created_disk(
+        *plan_.forget, node_.loop(),
+        callback<&NodeChange::on_stored>("that the disk was removed cannot be stored"));
+  } else {
+    step_ = Step::growing;
+    grow_next();
+  }
+}
+
+void NodeChange::on_stored(const char* what, base::Result<> result) {
+  if (!result.has_value()) return fail(fmt::format("{}: {}", what, result.error().what));
+  step_ = Step::growing;
+  grow_next();
+}
+
+void NodeChange::grow_next() {
+  if (grown_ == plan_.grown_disks.size()) return commit();
+  const ConfigDiff::Growth& growth = plan_.grown_disks[grown_];
+  Unit* const unit = node_.units.find(growth.disk);
+  ASSERT(unit != nullptr && unit->backing != nullptr);  // the plan was made for what there is
+  growing_ = true;
+  // The backing must live until it answers, whatever becomes of the unit.
+  unit->backing->grow(growth.to_bytes, node_.loop(),
+                      [this, backing = unit->backing, grown = callback<&NodeChange::on_grown>()](
+                          base::Result<> result) mutable noexcept {
+                        growing_ = false;
+                        grown(result);
+                      });
+}
+
+void NodeChange::on_grown(base::Result<> result) {
+  const ConfigDiff::Growth& growth = plan_.grown_disks[grown_];
+  if (!result.has_value()) {
+    const Unit& unit = *node_.units.find(growth.disk);
+    const std::string reason = fmt::format("disk `{}` cannot be grown: {}", growth.disk,
+                                           describe_failure(unit.config, result.error()));
+    if (plan_.remember) {
+      node_.services.store.save_created_disk(
+          unit.config, node_.loop(), [](base::Result<> undone) noexcept {
+            if (!undone.has_value())
+              LOG_ERROR("change", "the old size is not stored: {}", undone.error().what);
+          });
+    }
+    return fail(reason);
+  }
+  ++grown_;
+  grow_next();
+}
+
+void NodeChange::commit() {
+  step_ = Step::ending;
+  const io::Duration used = node_.loop().now() - begun_at_;
+  node_.loop().start(timer_, std::max(node_.drain_deadline() - used, kLeastDrainWait));
+  parts_left_ = 1;  // so that no part is the last before all have begun
+  apply_to_state();
+  publish(node_.make_map());
+  if (plan_.config) {
+    node_.portals.commit();
+    end_sessions();
+  }
+  remove_disks();
+  part_ended(true);
+}
+
+void NodeChange::apply_to_state() {
+  for (Opened& disk : opened_) {
+    Unit& unit = node_.units.add(std::move(disk.config), plan_.origin, disk.identity);
+    unit.backing = std::move(disk.backing);
+    unit.reservations = std::move(disk.reservations);
+    disk.unit = unit.id;
+  }
+  if (plan_.config) node_.config = std::move(*plan_.config);
+  for (const ConfigDiff::Growth& growth : plan_.grown_disks) {
+    node_.units.find(growth.disk)->config.backing.size_bytes = growth.to_bytes;
+    for (DiskConfig& disk : node_.config.disks) {
+      if (disk.name == growth.disk) disk.backing.size_bytes = growth.to_bytes;
+    }
+  }
+}
+
+// In one step on every shard: what is new, then the map that names it, then who must be told.
+void NodeChange::publish(std::shared_ptr<const NodeMap> map) {
+  std::vector<std::shared_ptr<const UnitState>> units;
+  std::vector<AttentionRequest> attentions;
+  for (const Opened& disk : opened_) units.push_back(node_.units.find(disk.unit)->snapshot());
+  for (const ConfigDiff::Growth& growth : plan_.grown_disks) {
+    const Unit& unit = *node_.units.find(growth.disk);
+    units.push_back(unit.snapshot());
+    attentions.push_back({.unit = unit.id, .sense = scsi::kCapacityChanged});
+  }
+  for (const std::string& target : plan_.other_lun_inventory) {
+    attentions.push_back({.target = target, .sense = scsi::kReportedLunsChanged});
+  }
+  std::vector<Shards::Ask> steps = lun_drains();
+  steps.insert(steps.begin(), [units, map = std::move(map), attentions](ShardControl& shard,
+                                                                        ShardControl::Done done) {
+    for (const auto& unit : units) shard.publish_unit(unit);
+    shard.set_map(map);
+    for (const AttentionRequest& attention : attentions) {
+      shard.raise_attention(attention);
+    }
+    done();
+  });
+  ++parts_left_;
+  node_.shards.ask_all(std::move(steps), kNoDeadline, callback<&NodeChange::part_ended>());
+}
+
+std::vector<Shards::Ask> NodeChange::lun_drains() {
+  std::vector<Shards::Ask> steps;
+  for (const ConfigDiff::LunRemoval& removal : plan_.removed_luns) {
+    const Unit* const unit = node_.units.find(removal.disk);
+    if (unit == nullptr) continue;  // its removal drains it
+    AbortRequest abort{.unit = unit->id, .target = removal.target};
+    steps.push_back([abort](ShardControl& shard, ShardControl::Done done) {
+      shard.abort_tasks(abort, std::move(done));
+    });
+  }
+  return steps;
+}
+
+void NodeChange::remove_disks() {
+  for (const std::string& name : plan_.removed_disks) {
+    Unit& unit = *node_.units.find(name);
+    unit.leaving = true;
+    node_.reservations.abort_waiting(
+        [id = unit.id](const PrOutCall& waiting) { return waiting.unit == id; });
+    if (const auto opening = node_.opening.find(unit.id); opening != node_.opening.end()) {
+      node_.opener.cancel(opening->second);
+      node_.opening.erase(opening);
+    }
+    ++parts_left_;
+    // Outside of the change's life: the disk is let go of when its last command has ended.
+    node_.shards.ask_all({[id = unit.id](ShardControl& shard, ShardControl::Done done) {
+                           shard.remove_unit(id, std::move(done));
+                         }},
+                         kNoDeadline,
+                         [this, id = unit.id,
+                          ended = callback<&NodeChange::part_ended>()](bool all) mutable noexcept {
+                           operations_.on_unit_removed(id);
+                           LOG_INFO("disk", "let go: disk={}", node_.units.find(id)->config.name);
+                           node_.units.erase(id);
+                           ended(all);
+                         });
+  }
+}
+
+// Sessions whose target, portal group, portal or permission is no more; the others notice nothing.
+void NodeChange::end_sessions() {
+  ++parts_left_;
+  node_.shards.gather(kGatherWait,
+                      [this, map = node_.make_map(), ended = callback<&NodeChange::part_ended>()](
+                          std::vector<ShardStatus> all) mutable noexcept {
+                        for (const ShardStatus& shard : all) {
+                          for (const SessionStatus& session : shard.sessions) {
+                            const char* const reason = end_of_session(*map, session);
+                            if (reason != nullptr) node_.sessions.drop(session.id, reason);
+                          }
+                        }
+                        ended(true);
+                      });
+}
+
+void NodeChange::part_ended(bool) {
+  if (--parts_left_ == 0) finish();
+}
+
+void NodeChange::on_deadline() noexcept {
+  if (step_ == Step::opening) {
+    const Opened& disk = opened_.back();
+    const bool locked = ticket_ != 0 && node_.opener.waits_for_lock(ticket_);
+    return fail(fmt::format(
+        "disk `{}`: {}", disk.config.name,
+        locked ? "locked: another process serves it, or a killed one still has requests in flight"
+               : "its storage, or the state store, does not answer"));
+  }
+  if (step_ == Step::ending) {
+    plan_.sentences.push_back(
+        "commands of what was removed have not ended yet: a disk stays locked until its last one "
+        "has");
+    return finish();
+  }
+  if (!reply_) return;
+  std::exchange(reply_, {})(std::unexpected(std::vector<std::string>{
+      "this takes long; it goes on in the background: look at `holdfast target status` for what "
+      "becomes of it"}));
+}
+
+void NodeChange::fail(std::string reason) {
+  ++serial_;
+  node_.loop().stop(timer_);
+  step_ = Step::idle;
+  if (ticket_ != 0) node_.opener.cancel(std::exchange(ticket_, 0));
+  node_.portals.rollback();
+  opened_.clear();
+  LOG_ERROR("change", "not made: {}", reason);
+  std::vector<std::string> reasons{std::move(reason)};
+  // Files do not shrink: what has grown is told to everybody.
+  for (size_t i = 0; i < grown_; ++i) {
+    const ConfigDiff::Growth& growth = plan_.grown_disks[i];
+    Unit& unit = *node_.units.find(growth.disk);
+    unit.config.backing.size_bytes = growth.to_bytes;
+    for (DiskConfig& disk : node_.config.disks) {
+      if (disk.name == growth.disk) disk.backing.size_bytes = growth.to_bytes;
+    }
+    node_.publish(unit);
+    node_.shards.tell_all([id = unit.id](ShardControl& shard) {
+      shard.raise_attention({.unit = id, .sense = scsi::kCapacityChanged});
+    });
+    reasons.push_back(fmt::format("disk `{}` has been grown nevertheless", growth.disk));
+  }
+  if (reply_) std::exchange(reply_, {})(std::unexpected(std::move(reasons)));
+}
+
+void NodeChange::finish() {
+  ++serial_;
+  node_.loop().stop(timer_);
+  step_ = Step::idle;
+  opened_.clear();
+  for (const std::string& sentence : plan_.sentences) LOG_INFO("change", "{}", sentence);
+  if (reply_) std::exchange(reply_, {})(std::move(plan_.sentences));
+}
+
+void NodeChange::stop() {
+  ++serial_;
+  step_ = Step::idle;
+  node_.loop().stop(timer_);
+}
+
+const char* end_of_session(const NodeMap& map, const SessionStatus& session) {
+  if (session.target_name.empty()) return nullptr;  // discovery, or still logging in
+  const TargetView* const target = map.find_target(session.target_name);
+  if (target == nullptr) return "its target was removed";
+  const PortalGroupView* const group = map.find_portal_group(session.portal_group_tag);
+  if (group == nullptr || std::ranges::find(target->portal_groups, session.portal_group_tag) ==
+                              target->portal_groups.end()) {
+    return "its portal group was removed";
+  }
+  const auto portal = io::Endpoint::parse(session.portal);
+  if (portal.has_value() && std::ranges::find(group->portals, *portal) == group->portals.end()) {
+    return "its portal was removed";
+  }
+  const auto peer = io::Endpoint::parse(session.peer);
+  if (peer.has_value() && find_permission(*target, session.initiator_name, *peer) == nullptr) {
+    return "its initiator may no longer log in";
+  }
+  return nullptr;
+}
+
+}  // namespace holdfast::target

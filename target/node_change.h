@@ -1,0 +1,99 @@
+#pragma once
+// One change of what is served: made ready as far as possible without touching anything, then put
+// into force, then the commands and sessions that it concerns are ended.
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "target/config_diff.h"
+#include "target/node_state.h"
+#include "target/unit_operations.h"
+
+namespace holdfast::target {
+
+// New disks, the state store and growing disks together; beyond it the change is given up, or goes
+// on in the background where that is no longer possible.
+inline constexpr io::Duration kPrepareWait = std::chrono::seconds(5);
+
+struct ChangePlan {
+  std::vector<std::string> sentences;  // one for each thing done
+  std::vector<DiskConfig> added_disks;
+  DiskOrigin origin = DiskOrigin::file;  // of the added ones
+  std::vector<ConfigDiff::Growth> grown_disks;
+  std::vector<std::string> removed_disks;
+  std::optional<DiskConfig> remember;  // a disk of `disk create`, new or grown
+  std::optional<std::string> forget;
+  std::optional<Config> config;
+  std::vector<ConfigDiff::LunRemoval> removed_luns;
+  std::vector<std::string> other_lun_inventory;
+};
+
+// Owner: TargetNode. Thread: the control loop's. One change at a time.
+class NodeChange {
+ public:
+  using Outcome = NodeControl::Outcome;
+  using Reply = NodeControl::Reply<Outcome>;
+
+  NodeChange(NodeState& node, UnitOperations& operations) : node_(node), operations_(operations) {}
+  NodeChange(const NodeChange&) = delete;
+  NodeChange& operator=(const NodeChange&) = delete;
+  ~NodeChange() { stop(); }
+
+  bool busy() const { return step_ != Step::idle; }
+  // A backing works on it and will answer to the loop.
+  bool growing() const { return growing_; }
+  void begin(ChangePlan plan, Reply reply);  // not busy()
+  void stop();
+
+ private:
+  enum class Step : uint8_t { idle, opening, storing, growing, ending };
+  struct Opened {
+    DiskConfig config;
+    DiskIdentity identity{};
+    Reservations reservations{};
+    std::shared_ptr<io::Backing> backing{};
+    UnitId unit = 0;  // once it is in force
+  };
+
+  void open_next();
+  void on_identified(base::Result<DiskIdentity> identity);
+  void on_opened(base::Result<std::shared_ptr<io::Backing>> backing);
+  void prepare_portals();
+  void store();
+  void on_stored(const char* what, base::Result<> result);
+  void grow_next();
+  void on_grown(base::Result<> result);
+  void commit();
+  void apply_to_state();
+  void publish(std::shared_ptr<const NodeMap> map);
+  std::vector<Shards::Ask> lun_drains();
+  void remove_disks();
+  void end_sessions();
+  void part_ended(bool all);
+  void on_deadline() noexcept;
+  void fail(std::string reason);
+  void finish();
+  // A callback for the change that runs now; ignored once that one is over.
+  template <auto kMethod, class... Bound>
+  auto callback(Bound... bound);
+
+  NodeState& node_;
+  UnitOperations& operations_;
+  Step step_ = Step::idle;
+  uint64_t serial_ = 0;
+  ChangePlan plan_;
+  Reply reply_;  // empty: answered, the rest goes on in the background
+  io::Instant begun_at_{};
+  std::vector<Opened> opened_;
+  DiskOpener::Ticket ticket_ = 0;
+  size_t grown_ = 0;
+  bool growing_ = false;
+  size_t parts_left_ = 0;
+  io::TimerOf<NodeChange, &NodeChange::on_deadline> timer_{*this};
+};
+
+// Why the session must end under this map, or null.
+const char* end_of_session(const NodeMap& map, const SessionStatus& session);
+
+}  // namespace holdfast::target

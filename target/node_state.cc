@@ -1,0 +1,84 @@
+#include "target/node_state.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "common/base/log.h"
+
+namespace holdfast::target {
+
+std::string describe_failure(const DiskConfig& disk, const base::Error& error) {
+  std::string text = disk.backing.path.empty() ? "" : disk.backing.path + ": ";
+  text += error.what;
+  if (error.sys != 0) text += fmt::format(" ({})", std::strerror(error.sys));
+  return text;
+}
+
+std::shared_ptr<const NodeMap> NodeState::make_map() const {
+  auto map = std::make_shared<NodeMap>();
+  for (const PortalGroupConfig& group : config.portal_groups) {
+    const auto found = alua.find(group.tag);
+    const Alua state = found == alua.end() ? Alua{} : found->second;
+    map->portal_groups.push_back({.tag = group.tag,
+                                  .portals = group.portals,
+                                  .alua = state.state,
+                                  .alua_changed = state.changed});
+  }
+  for (const TargetConfig& target : config.targets) {
+    TargetView view{.name = target.name,
+                    .portal_groups = target.portal_groups,
+                    .luns = {},
+                    .initiators = target.initiators};
+    for (const LunConfig& lun : target.luns) {
+      const Unit* const unit = units.find(lun.disk);
+      ASSERT(unit != nullptr);  // config_conflicts() refused anything else
+      view.luns[lun.lun] = unit->id;
+    }
+    map->targets.push_back(std::move(view));
+  }
+  map->discovery = config.discovery;
+  map->chap_allow_md5 = config.chap_allow_md5;
+  map->chap_allow_sha1 = config.chap_allow_sha1;
+  return map;
+}
+
+std::vector<DiskConfig> NodeState::created_disks() const {
+  std::vector<DiskConfig> disks;
+  for (const auto& [id, unit] : units.all()) {
+    if (unit->origin == DiskOrigin::cli && !unit->leaving) disks.push_back(unit->config);
+  }
+  return disks;
+}
+
+void NodeState::open(Unit& unit, std::move_only_function<void(Unit&) noexcept> settled) {
+  opening[unit.id] = opener.open(unit.config, [this, id = unit.id, settled = std::move(settled)](
+                                                  auto backing) mutable noexcept {
+    opening.erase(id);
+    Unit* const opened = units.find(id);
+    if (opened == nullptr) return;
+    if (backing.has_value()) {
+      const uint64_t expected = opened->size_bytes();
+      opened->backing = std::move(*backing);
+      LOG_INFO("disk", "ready: disk={} bytes={}", opened->config.name, opened->size_bytes());
+      if (serving) publish(*opened);
+      // Who saw it before it was ready may have noted another size.
+      if (serving && opened->size_bytes() != expected) {
+        shards.tell_all([id](ShardControl& shard) {
+          shard.raise_attention({.unit = id, .sense = scsi::kCapacityChanged});
+        });
+      }
+    } else {
+      opened->failure = describe_failure(opened->config, backing.error());
+      LOG_ERROR("disk", "failed: disk={}: {}", opened->config.name, opened->failure);
+    }
+    settled(*opened);
+  });
+}
+
+void NodeState::publish(const Unit& unit) {
+  shards.tell_all([state = unit.snapshot()](ShardControl& shard) { shard.publish_unit(state); });
+}
+
+}  // namespace holdfast::target

@@ -1,0 +1,164 @@
+#pragma once
+// The full feature phase of one session: command numbering, task management, NOP, text, logout, and
+// the routing of data to tasks. One connection per session. Owner: Connection.
+
+#include <array>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "common/iscsi/negotiation.h"
+#include "common/iscsi/pdu.h"
+#include "common/iscsi/pdu_reader.h"
+#include "common/iscsi/text_server.h"
+#include "target/login_policy.h"
+#include "target/logical_unit.h"
+#include "target/task.h"
+
+namespace holdfast::target {
+
+class Connection;
+struct ControlPdu;
+
+class Session {
+ public:
+  Session(Connection& connection, const iscsi::LoginServer& login, const AdmitReply& admitted);
+  Session(const Session&) = delete;
+  Session& operator=(const Session&) = delete;
+  ~Session();
+
+  // What to do with the data of the PDU whose header has arrived.
+  enum class Intake : uint8_t {
+    take,       // into target()
+    discard,
+    pause,      // no buffer now: ask again later
+    pause_for_answers,  // the initiator does not take those it was given: until it does
+    violation,  // protocol error: close
+  };
+  Intake on_header(const iscsi::PduReader& reader);
+  base::MutableBytes target() const { return target_; }
+  // False: protocol error, close. `why()` says what.
+  bool on_pdu(const iscsi::PduReader& reader);
+  const char* why() const { return why_; }
+
+  // Every command ends; nothing is answered any more.
+  void abort_all();
+  bool idle() const { return tasks_.empty(); }
+  bool has_active_tasks() const;
+
+  void update_units();  // the map or the set of units has changed
+  void unit_removed(UnitId unit);
+
+  void queue(SendItem& item);
+  void task_activated(Task& task);  // its CmdSN slot is used
+  void task_ended(Task& task);      // ... and free again
+  void task_released(Task& task);
+  void forget_parked(Task& task);  // it was aborted; its number counts as used when its turn comes
+
+  void request_logout();
+  void ping();
+  void on_housekeeping(io::Instant now);
+
+  Connection& connection() { return connection_; }
+  Shard& shard();
+  SessionId id() const { return id_; }
+  const NexusId& nexus() const { return nexus_; }
+  bool is_discovery() const { return discovery_; }
+  uint16_t tsih() const { return tsih_; }
+  const std::string& user() const { return user_; }
+  const iscsi::SessionParameters& parameters() const { return text_.parameters(); }
+  const std::vector<std::unique_ptr<NexusUnit>>& units() const { return units_; }
+  NexusUnit* find_unit(uint64_t lun_field);
+  uint32_t active_commands() const { return active_commands_; }
+  const scsi::PortDescription& port() const { return port_; }
+  io::Instant logout_deadline() const { return logout_deadline_; }
+  // The data-out it is to get holds buffers: it must not wait for a buffer itself.
+  uint32_t open_r2ts = 0;
+
+ private:
+  // session.cc
+  Intake on_command_header(const iscsi::PduReader& reader);
+  Intake command_data(Task& task, uint32_t length);
+  bool on_command(const iscsi::PduReader& reader);
+  bool take_number(uint32_t cmd_sn, bool immediate, bool* in_order);
+  void advance_window();
+  void run_parked();
+  void park(Task& task);
+  void refuse(const iscsi::ScsiCommandPdu& pdu, scsi::Status status);
+  bool unexpected(const char* why);
+  void update_max_cmd_sn();
+
+  // session_data.cc
+  Intake on_data_out_header(const iscsi::PduReader& reader);
+  Intake unsolicited_data(const iscsi::DataOutPdu& pdu, uint32_t length);
+  Intake solicited_data(const iscsi::DataOutPdu& pdu, uint32_t length);
+  bool on_data_out(const iscsi::PduReader& reader);
+
+  // session_control.cc
+  Intake on_control_header(const iscsi::PduReader& reader);
+  bool on_control(const iscsi::PduReader& reader);
+  bool number_control(uint32_t cmd_sn, bool immediate);
+  void on_nop_out(const iscsi::PduReader& reader);
+  void on_text(const iscsi::PduReader& reader);
+  void on_logout(const iscsi::PduReader& reader);
+  void finish_logout();
+  void reject(const iscsi::Bhs& bhs, iscsi::RejectReason reason);
+
+  // session_task_management.cc
+  void on_task_management(const iscsi::PduReader& reader);
+  void abort_task(const iscsi::TaskManagementRequestPdu& request);
+  void abort_task_set(const iscsi::TaskManagementRequestPdu& request, LogicalUnit& unit);
+  void reset(const iscsi::TaskManagementRequestPdu& request, iscsi::TaskFunction function,
+             UnitId unit);
+  void drain_and_answer(std::vector<Task*> tasks, uint32_t itt);
+  void answer(uint32_t itt, iscsi::TaskResponse response);
+
+  Task* find_task(uint32_t itt);
+  void insert(Task& task);
+  void erase(Task& task);
+
+  Connection& connection_;
+  SessionId id_;
+  NexusId nexus_;
+  bool discovery_;
+  uint16_t tsih_;
+  std::string user_;
+  TargetDirectory directory_;
+  iscsi::TextServer text_;
+  scsi::PortDescription port_;
+  std::vector<std::unique_ptr<NexusUnit>> units_;  // by LUN, ascending
+  AdmitReply admitted_;
+
+  using TaskList =
+      boost::intrusive::list<Task, boost::intrusive::member_hook<Task, TaskHook, &Task::session_hook>>;
+  using ParkedList =
+      boost::intrusive::list<Task, boost::intrusive::member_hook<Task, TaskHook, &Task::parked_hook>>;
+  static constexpr size_t kBuckets = 256;
+  TaskList tasks_;
+  ParkedList parked_;  // by CmdSN: they arrived before an earlier one
+  std::array<Task*, kBuckets> by_itt_{};
+  std::vector<uint32_t> skipped_numbers_;  // of parked commands that were aborted
+  uint32_t active_commands_ = 0;
+  uint32_t immediate_commands_ = 0;
+
+  // Of the PDU that is being received.
+  base::MutableBytes target_;
+  Task* incoming_task_ = nullptr;
+  Chunk* incoming_chunk_ = nullptr;
+  R2t* incoming_r2t_ = nullptr;
+  enum class Verdict : uint8_t { none, run, ignore, task_set_full, too_many_immediate } verdict_{};
+  std::vector<uint8_t> control_data_;
+  Buffer ping_data_;
+  const char* why_ = "";
+
+  io::Instant last_heard_{};
+  io::Instant ping_sent_{};
+  bool ping_outstanding_ = false;
+  uint32_t next_ttt_ = 1;
+  io::Instant logout_deadline_{};
+  ControlPdu* logout_answer_ = nullptr;
+  bool logging_out_ = false;
+};
+
+}  // namespace holdfast::target

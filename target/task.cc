@@ -1,0 +1,425 @@
+#include "target/task.h"
+
+#include <algorithm>
+#include <bit>
+#include <cerrno>
+
+#include "common/base/log.h"
+#include "common/scsi/alua.h"
+#include "target/connection.h"
+#include "target/session.h"
+#include "target/shard.h"
+
+namespace holdfast::target {
+namespace {
+
+using scsi::Operation;
+
+// These need all of their data before anything is done.
+bool gathers(const scsi::Command& command) {
+  switch (command.row->operation) {
+    case Operation::compare_and_write:
+    case Operation::write_same:
+    case Operation::unmap:
+    case Operation::persistent_reserve_out:
+    case Operation::mode_select: return true;
+    case Operation::verify: return command.bytchk == 3;
+    default: return false;
+  }
+}
+
+void record(LatencyHistogram& histogram, io::Duration took) {
+  const auto us = static_cast<uint64_t>(
+      std::chrono::duration_cast<std::chrono::microseconds>(took).count());
+  const auto bucket = std::min<size_t>(static_cast<size_t>(std::bit_width(us)),
+                                       LatencyHistogram::kBuckets - 1);
+  ++histogram.buckets[bucket];
+  histogram.sum_us += us;
+  ++histogram.count;
+}
+
+}  // namespace
+
+void Chunk::on_disk_done(int32_t result) noexcept { task->on_disk_done(*this, result); }
+void Chunk::on_sent() noexcept { task->on_chunk_sent(*this); }
+
+Task::Task() : response(this, on_response_sent) {
+  for (R2t& r2t : r2ts) r2t.task = this;
+}
+
+void Task::reset() {
+  ASSERT(chunks.empty() && !response_queued && !waits_for_buffer);
+  session = nullptr;
+  nexus_unit = nullptr;
+  length = transfer = next_offset = solicited = unsolicited_received = 0;
+  next_unsolicited_data_sn = r2t_sn = media_length = done_bytes = data_sent = 0;
+  gather_bytes = range_count = extent_queries = 0;
+  unsolicited_open = gathering = gathered = started_media = pattern_writes = false;
+  status_in_data = false;
+  resume_with_buffer = nullptr;
+  live_chunks = on_disk = outstanding_r2ts = 0;
+  data_in = {};
+  cursor = 0;
+  aborted = report_aborted = decided = exclusive_wanted = has_place = false;
+  early.reset();
+  exclusive = 0;
+  status = scsi::Status::good;
+  sense = {};
+  residual_flags = 0;
+  residual = 0;
+}
+
+LogicalUnit& Task::unit() const { return *nexus_unit->unit; }
+Shard& Task::shard() const { return session->shard(); }
+uint64_t Task::start_offset() const { return command().lba * unit().block_size(); }
+
+void Task::prepare() {
+  if (!decoded.has_value() || nexus_unit == nullptr) return;
+  const uint64_t wanted = scsi::data_length(command(), unit().block_size());
+  const scsi::DataDirection direction = scsi::data_direction(command());
+  if (direction != scsi::DataDirection::out || wanted > scsi::kMaxTransferBytes) return;
+  length = static_cast<uint32_t>(wanted);
+  const bool writes = (flags & iscsi::scsi_command_flags::kWrite) != 0;
+  transfer = std::min(length, writes ? expected_length : 0);
+  gathering = gathers(command());
+  if (gathering && transfer > kMaxSlabBytes) transfer = 0;
+  if (!gathering) transfer = transfer / unit().block_size() * unit().block_size();
+}
+
+Task::FirstChunk Task::first_chunk(size_t bytes, Chunk** chunk) {
+  if (transfer == 0 || aborted || decided) return FirstChunk::none;
+  if (chunks.empty()) {
+    const uint32_t wanted = gathering ? transfer : std::min(transfer, kChunkBytes);
+    if (new_chunk(wanted, std::max<size_t>(wanted, std::min<size_t>(bytes, kChunkBytes))) ==
+        nullptr) {
+      return FirstChunk::no_buffer;
+    }
+  }
+  *chunk = &chunks.front();
+  return FirstChunk::made;
+}
+
+// `capacity`: of the buffer; 0: the chunk needs none.
+Chunk* Task::new_chunk(uint32_t chunk_length, size_t capacity) {
+  Buffer buffer;
+  if (capacity > 0) {
+    buffer = shard().buffers().acquire(capacity);
+    if (!buffer) return nullptr;
+  }
+  Chunk* chunk = shard().acquire_chunk();
+  if (chunk == nullptr) return nullptr;
+  chunk->task = this;
+  chunk->offset = next_offset;
+  chunk->length = chunk_length;
+  chunk->received = 0;
+  chunk->data = std::move(buffer);
+  chunk->bytes = chunk->data ? chunk->data.first(chunk_length) : base::MutableBytes{};
+  chunk->step = Chunk::Step::idle;
+  chunk->on_disk = chunk->launched = chunk->ready = chunk->sending = false;
+  next_offset += chunk_length;
+  ++live_chunks;
+  chunks.push_back(*chunk);
+  return chunk;
+}
+
+void Task::release_chunk(Chunk& chunk) {
+  ASSERT(!chunk.on_disk && !chunk.sending);
+  if (chunk.step == Chunk::Step::held) unit().write_ended(chunk);
+  chunks.erase(ChunkList::s_iterator_to(chunk));
+  chunk.data = {};
+  chunk.compare = {};
+  chunk.pin.reset();
+  --live_chunks;
+  shard().release(chunk);
+  shard().wake_waiters();
+}
+
+void Task::release_idle_chunks() {
+  for (auto at = chunks.begin(); at != chunks.end();) {
+    Chunk& chunk = *at++;
+    if (!chunk.on_disk && !chunk.sending) release_chunk(chunk);
+  }
+}
+
+// --- start ---
+
+void Task::start() {
+  state = State::active;
+  session->task_activated(*this);
+  if (nexus_unit != nullptr) unit().enter(*this);
+  if (early.has_value()) return complete(*early);
+  if (nexus_unit == nullptr) return run_without_unit();
+  if (nexus_unit->commands > kMaxCommandsPerNexusUnit) {
+    return complete(scsi::Status::task_set_full);
+  }
+  if (const std::optional<scsi::Sense> refusal = check()) return fail(*refusal);
+  if (conflicts_with_reservation()) return complete(scsi::Status::reservation_conflict);
+  dispatch();
+}
+
+// In the order of SAM-5 5.14 and SPC-4: attention first, then what is wrong with the command, then
+// whether the unit can serve it.
+std::optional<scsi::Sense> Task::check() const {
+  const scsi::CommandRow* row = decoded.has_value() ? decoded->row : nullptr;
+  const bool keeps_attention = row != nullptr && row->has(scsi::kKeepsUnitAttention);
+  if (!keeps_attention) {
+    if (const std::optional<scsi::Sense> attention = nexus_unit->attentions.take()) {
+      return attention;
+    }
+  }
+  if (row == nullptr) return decoded.error();
+  const UnitState& known = unit().state();
+  const PortalGroupView* group = shard().map()->find_portal_group(session->nexus().portal_group_tag);
+  if (group != nullptr && group->alua != scsi::AluaState::active_optimized) {
+    if (const auto refusal = scsi::check_alua(group->alua, *row)) return refusal;
+  }
+  if (!row->has(scsi::kAllowedWithoutMedium)) {
+    if (!unit().ready()) return scsi::kNotReadyBecoming;
+    if (known.medium != nullptr && known.medium->ejected.load(std::memory_order_acquire)) {
+      return scsi::kMediumNotPresent;
+    }
+  }
+  if (row->has(scsi::kWritesMedium) &&
+      (known.description.read_only || known.mode.software_write_protect)) {
+    return scsi::kWriteProtected;
+  }
+  return scsi::check_limits(command(), known.description);
+}
+
+bool Task::conflicts_with_reservation() const {
+  return conflicts(nexus_unit->rights, scsi::reservation_access(command()));
+}
+
+void Task::dispatch() {
+  switch (operation()) {
+    case Operation::read:
+    case Operation::write:
+    case Operation::write_and_verify:
+    case Operation::orwrite: break;
+    case Operation::verify:
+      if (command().bytchk == 3) return begin_gather(unit().block_size());
+      break;
+    case Operation::compare_and_write:
+      return begin_gather(2 * command().blocks * unit().block_size());
+    case Operation::write_same:
+      if (command().ndob) break;
+      return begin_gather(unit().block_size());
+    case Operation::unmap:
+    case Operation::persistent_reserve_out:
+    case Operation::mode_select: return begin_gather(command().parameter_list_length);
+    case Operation::synchronize_cache: break;
+    case Operation::get_lba_status: break;
+    case Operation::pre_fetch:
+    case Operation::test_unit_ready: return complete(scsi::Status::good);
+    case Operation::start_stop_unit: return run_start_stop();
+    case Operation::prevent_allow_medium_removal: return run_prevent_allow();
+    default: return run_parameter_data();
+  }
+  // These use the device for long: a bounded number at a time.
+  if (unit().take_place(*this)) {
+    has_place = true;
+    run_on_device();
+  }
+}
+
+void Task::on_turn_to_execute() {
+  has_place = true;
+  run_on_device();
+}
+
+void Task::run_on_device() {
+  started_media = true;
+  switch (operation()) {
+    case Operation::synchronize_cache: return run_flush();
+    case Operation::get_lba_status: return run_lba_status();
+    case Operation::write_same: return run_write_same();
+    case Operation::compare_and_write: return run_compare_and_write();
+    case Operation::unmap: return run_unmap();
+    case Operation::verify:
+      if (command().bytchk == 3) return run_verify_same();
+      return start_transfer();
+    default: return start_transfer();
+  }
+}
+
+// --- end ---
+
+void Task::fail(const scsi::Sense& with) {
+  if (decided) return;
+  sense = with;
+  complete(scsi::Status::check_condition);
+}
+
+void Task::fail_from_errno(int32_t error, bool reading, uint64_t offset) {
+  LunCounters& counters = unit().counters;
+  const uint64_t lba = offset / unit().block_size();
+  LOG_LIMITED(error, "disk", "{}: {} at LBA {} failed: errno={}", unit().state().description.name,
+              reading ? "read" : "write", lba, -error);
+  if (error == -ENOSPC || error == -EDQUOT) return fail(scsi::kSpaceAllocationFailed);
+  ++counters.medium_errors;
+  fail((reading ? scsi::kReadError : scsi::kWriteError).with_information(lba));
+}
+
+void Task::complete(scsi::Status with) {
+  if (decided) return;
+  decided = true;
+  status = with;
+  maybe_end();
+}
+
+void Task::abort(bool report) {
+  if (state == State::ended || state == State::free || aborted) return;
+  aborted = true;
+  report_aborted = report && !session->connection().closing();
+  if (state == State::parked) {  // its turn never came: its number counts as used (RFC 7143 4.2.3)
+    if (parked_hook.is_linked()) session->forget_parked(*this);
+    state = State::active;
+    session->task_activated(*this);
+    if (nexus_unit != nullptr) unit().enter(*this);
+  }
+  unsolicited_open = false;
+  for (Chunk& chunk : chunks) {
+    if (chunk.on_disk) unit().device()->cancel(chunk.op);
+  }
+  maybe_end();
+}
+
+void Task::close_r2t(R2t& r2t) {
+  ASSERT(r2t.active);
+  r2t.active = false;
+  --outstanding_r2ts;
+  --session->open_r2ts;
+}
+
+// Ends the task as soon as its outcome is decided (or it is aborted) and nothing of it is with the
+// backing.
+void Task::maybe_end() {
+  if (state != State::active || !(decided || aborted)) return;
+  if (waits_for_buffer) shard().stop_waiting(*this);
+  if (on_disk > 0) return;
+  // Data the initiator was asked for or announced is still to come; it has nowhere to go but must not
+  // be taken for the start of another command's (RFC 7143 4.2.4.2). An aborted task does not wait.
+  if (!aborted && (outstanding_r2ts > 0 || unsolicited_open)) return;
+  end();
+}
+
+void Task::end() {
+  for (R2t& r2t : r2ts) {
+    if (r2t.active) close_r2t(r2t);
+  }
+  if (exclusive_wanted && exclusive != 0) {
+    shard().node().release_exclusive(unit().id(), exclusive);
+    exclusive = 0;
+  }
+  if (status != scsi::Status::good || aborted) release_idle_chunks();
+  state = State::ended;
+  if (nexus_unit != nullptr) {
+    if (has_place || wait_hook.is_linked()) {
+      const bool had = std::exchange(has_place, false);
+      unit().leave(*this);
+      unit().give_place(*this, had);
+    } else {
+      unit().leave(*this);
+    }
+    count();
+  }
+  session->task_ended(*this);
+  shard().task_ended(*this);
+  if (aborted && !report_aborted) {
+    decided = true;
+    return maybe_free();
+  }
+  if (aborted) {
+    status = scsi::Status::task_aborted;
+    decided = true;
+  }
+  send_response();
+}
+
+void Task::count() {
+  LunCounters& counters = unit().counters;
+  if (aborted) ++counters.aborted;
+  if (status == scsi::Status::check_condition) ++counters.check_conditions;
+  if (status == scsi::Status::reservation_conflict) ++counters.reservation_conflicts;
+  const bool media = decoded.has_value() && decoded->row->has(scsi::kMediumAccess);
+  if (!media || status != scsi::Status::good || aborted) {
+    ++counters.other_commands;
+    return;
+  }
+  const io::Duration took = shard().loop().now() - started;
+  if (operation() == Operation::read) {
+    ++counters.reads;
+    counters.read_bytes += transfer;
+    record(counters.read_latency, took);
+  } else if (decoded->row->has(scsi::kWritesMedium)) {
+    ++counters.writes;
+    counters.written_bytes += transfer;
+    record(counters.write_latency, took);
+  } else {
+    ++counters.other_commands;
+  }
+}
+
+// RFC 7143 11.4.5: what the initiator expected against what the command moves.
+void Task::set_residual(uint32_t moves) {
+  residual_flags = 0;
+  residual = 0;
+  if (moves > expected_length) {
+    residual_flags = iscsi::residual_flags::kOverflow;
+    residual = moves - expected_length;
+  } else if (moves < expected_length) {
+    residual_flags = iscsi::residual_flags::kUnderflow;
+    residual = expected_length - moves;
+  }
+}
+
+void Task::send_response() {
+  if (session->connection().closing() || status_in_data) return maybe_free();
+  const bool good = status == scsi::Status::good;
+  set_residual(good ? length : data_sent);
+  iscsi::ScsiResponsePdu pdu;
+  pdu.itt = itt;
+  pdu.status = static_cast<uint8_t>(status);
+  pdu.flags = static_cast<uint8_t>(pdu.flags | residual_flags);
+  pdu.residual_count = residual;
+  pdu.exp_data_sn = data_in.data_sn;
+  response.data = {};
+  if (status == scsi::Status::check_condition) {
+    const bool descriptor =
+        nexus_unit != nullptr && unit().state().mode.descriptor_sense;
+    const size_t bytes = scsi::encode(sense, descriptor, base::MutableBytes(sense_data).subspan(2));
+    base::store(base::MutableBytes(sense_data), base::be16(static_cast<uint16_t>(bytes)));
+    response.data = base::Bytes(sense_data).first(bytes + 2);
+  }
+  response.kind = SendItem::Kind::pdu;
+  response.header = base::load<iscsi::Bhs>(base::as_bytes(pdu));
+  response_queued = true;
+  session->queue(response);
+}
+
+void Task::on_response_sent(SendItem& item) noexcept {
+  Task& task = *static_cast<Task*>(item.owner);
+  task.response_queued = false;
+  task.maybe_free();
+}
+
+// Nothing of it is left to be sent.
+void Task::maybe_free() {
+  if (state != State::ended || response_queued) return;
+  for (const Chunk& chunk : chunks) {
+    if (chunk.sending) return;
+  }
+  for (const R2t& r2t : r2ts) {
+    if (r2t.queued) return;
+  }
+  release_idle_chunks();
+  parameters = {};
+  session->task_released(*this);
+}
+
+void R2t::on_sent() noexcept {
+  queued = false;
+  task->maybe_free();
+}
+
+}  // namespace holdfast::target

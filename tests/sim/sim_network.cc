@@ -1,0 +1,47 @@
+#include "tests/sim/sim_network.h"
+
+namespace holdfast::sim {
+
+base::Result<io::Socket> SimNetwork::listen(const io::Endpoint& endpoint) {
+  return fabric_.listen(loop_, endpoint);
+}
+
+void SimNetwork::accept(io::Op& op, io::Socket listener) {
+  fabric_.accept(loop_, loop_.begin(op), listener);
+}
+
+void SimNetwork::connect(io::Op& op, const io::Endpoint& peer, const io::Endpoint& source) {
+  fabric_.connect(loop_, loop_.begin(op), peer, source);
+}
+
+void SimNetwork::receive(io::Op& op, io::Socket socket, std::span<const iovec> buffers) {
+  fabric_.receive(loop_, loop_.begin(op), socket, buffers);
+}
+
+void SimNetwork::send(io::Op& op, io::Socket socket, std::span<const iovec> buffers) {
+  fabric_.send(loop_, loop_.begin(op), socket, buffers);
+}
+
+void SimNetwork::cancel(io::Op& op) {
+  if (op.busy()) fabric_.cancel(loop_, op.scratch);
+}
+
+void SimNetwork::shutdown(io::Socket socket) {
+  if (loop_.alive()) fabric_.shutdown(socket);
+}
+
+void SimNetwork::shutdown_send(io::Socket socket) {
+  if (loop_.alive()) fabric_.shutdown_send(socket);
+}
+
+void SimNetwork::close(io::Socket socket, bool reset) {
+  if (loop_.alive()) fabric_.close(socket, reset);
+}
+
+io::Endpoint SimNetwork::local_endpoint(io::Socket socket) {
+  return fabric_.local_endpoint(socket);
+}
+
+io::Endpoint SimNetwork::peer_endpoint(io::Socket socket) { return fabric_.peer_endpoint(socket); }
+
+}  // namespace holdfast::sim

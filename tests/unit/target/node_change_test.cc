@@ -1,0 +1,540 @@
+// Starting, changing and stopping what is served.
+
+#include "target/node_change.h"
+
+#include "tests/unit/target/node_fakes.h"
+
+namespace holdfast::target {
+namespace {
+
+using namespace std::chrono_literals;
+using ::testing::Contains;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::SizeIs;
+
+class NodeChangeTest : public NodeTest {
+ protected:
+  template <class Call>
+  NodeControl::Outcome ask(Call call) {
+    auto [slot, reply] = expect<NodeControl::Outcome>();
+    call(std::move(reply));
+    world.settle();
+    if (!slot->has_value()) world.advance(11s);
+    EXPECT_TRUE(slot->has_value());
+    return slot->value_or(NodeControl::Outcome{});
+  }
+  NodeControl::Outcome create(const DiskConfig& disk) {
+    return ask([&](auto reply) { node->disk_create(disk, std::move(reply)); });
+  }
+  NodeControl::Outcome resize(const std::string& name, uint64_t size_bytes) {
+    return ask([&](auto reply) { node->disk_resize(name, size_bytes, std::move(reply)); });
+  }
+  NodeControl::Outcome remove(const std::string& name) {
+    return ask([&](auto reply) { node->disk_remove(name, std::move(reply)); });
+  }
+  size_t count(const std::string& text) const {
+    size_t found = 0;
+    for (const std::string& entry : journal) found += entry.find(text) != std::string::npos;
+    return found;
+  }
+  const NodeMap& map() { return *shard1.maps.back(); }
+};
+
+// --- start
+
+TEST_F(NodeChangeTest, StartPublishesBeforeItListens) {
+  auto [slot, reply] = expect<NodeControl::Outcome>();
+  node->start(make_config(), {{&shard0, &loop0}, {&shard1, &loop1}}, std::move(reply));
+  EXPECT_THAT(network.accepting, IsEmpty());
+  world.settle();
+  EXPECT_TRUE(slot->value().has_value());
+  EXPECT_THAT(network.accepting, SizeIs(1));
+  EXPECT_THAT(shard1.units, SizeIs(2));
+  EXPECT_EQ(map().find_target(kTarget)->luns.at(1), unit("csv1"));
+  EXPECT_NE(state("csv1", shard1).backing, nullptr);
+  EXPECT_EQ(state("csv1", shard1).description.capacity_blocks, 64 * kMiB / 512);
+}
+
+TEST_F(NodeChangeTest, ABrokenDiskOfTheFileStartsNothing) {
+  opener.errors["/srv/csv1"] = base::Errc::permission;
+  const auto outcome = start(make_config());
+  ASSERT_FALSE(outcome.has_value());
+  EXPECT_THAT(outcome.error(), ElementsAre(HasSubstr("disk `csv1`: /srv/csv1: cannot be opened")));
+  EXPECT_THAT(journal, IsEmpty());
+  EXPECT_THAT(network.listening, IsEmpty());
+  EXPECT_FALSE(opener.is_open("/srv/witness"));
+}
+
+TEST_F(NodeChangeTest, APortalThatCannotBeHadStartsNothing) {
+  network.taken = "10.1.0.10:3260";
+  const auto outcome = start(make_config());
+  ASSERT_FALSE(outcome.has_value());
+  EXPECT_THAT(outcome.error(), ElementsAre(HasSubstr("portal 10.1.0.10:3260")));
+  EXPECT_THAT(network.accepting, IsEmpty());
+}
+
+TEST_F(NodeChangeTest, ADamagedStateStartsNothing) {
+  store.broken = true;
+  EXPECT_FALSE(start(make_config()).has_value());
+}
+
+TEST_F(NodeChangeTest, ALockedDiskIsServedOnceItsLockIsOurs) {
+  opener.errors["/srv/csv1"] = base::Errc::busy;
+  auto [slot, reply] = expect<NodeControl::Outcome>();
+  node->start(make_config(), {{&shard0, &loop0}, {&shard1, &loop1}}, std::move(reply));
+  world.advance(4900ms);
+  EXPECT_FALSE(slot->has_value());  // it may still come
+  world.advance(100ms);
+  ASSERT_TRUE(slot->has_value());
+  EXPECT_TRUE((*slot)->has_value());
+  EXPECT_EQ(state("csv1", shard1).backing, nullptr);
+  EXPECT_NE(state("witness", shard1).backing, nullptr);
+  EXPECT_GE(opener.attempts["/srv/csv1"], 24);
+  EXPECT_EQ(status().disks[1].state, "opening");
+
+  opener.errors.clear();
+  world.advance(200ms);
+  EXPECT_NE(state("csv1", shard1).backing, nullptr);
+  EXPECT_EQ(status().disks[1].state, "ready");
+}
+
+TEST_F(NodeChangeTest, ALockThatIsGivenUpSoonDelaysTheStartOnlyThatLong) {
+  opener.errors["/srv/csv1"] = base::Errc::busy;
+  auto [slot, reply] = expect<NodeControl::Outcome>();
+  node->start(make_config(), {{&shard0, &loop0}, {&shard1, &loop1}}, std::move(reply));
+  world.advance(1s);
+  opener.errors.clear();
+  world.advance(200ms);
+  EXPECT_TRUE(slot->has_value());
+}
+
+// --- apply
+
+TEST_F(NodeChangeTest, NothingToChange) {
+  start();
+  journal.clear();
+  EXPECT_THAT(apply(make_config()).value(), ElementsAre("nothing to change"));
+  EXPECT_THAT(journal, IsEmpty());
+}
+
+TEST_F(NodeChangeTest, ARefusedConfigurationChangesNothing) {
+  start();
+  journal.clear();
+  Config config = make_config();
+  config.threads = 9;
+  config.disks.push_back(make_disk("new"));
+  const auto outcome = apply(config);
+  ASSERT_FALSE(outcome.has_value());
+  EXPECT_THAT(outcome.error(), ElementsAre(HasSubstr("`threads`")));
+  EXPECT_THAT(journal, IsEmpty());
+  EXPECT_EQ(opener.attempts["/srv/new"], 0);
+}
+
+TEST_F(NodeChangeTest, ANewLunIsOpenBeforeItIsNamedAndSessionsAreToldOnce) {
+  start();
+  admit(session_id(0, 1), nexus("iqn.a"));
+  journal.clear();
+  Config config = make_config();
+  config.disks.push_back(make_disk("new"));
+  config.targets[0].luns.push_back({.lun = 2, .disk = "new"});
+  ASSERT_TRUE(apply(config).has_value());
+  EXPECT_THAT(journal, ElementsAre("shard0 publish new", "shard0 map", "shard0 attention 3f/0e",
+                                   "shard1 publish new", "shard1 map", "shard1 attention 3f/0e"));
+  EXPECT_EQ(shard0.attentions.back().target, kTarget);
+  EXPECT_EQ(map().find_target(kTarget)->luns.at(2), unit("new"));
+  EXPECT_THAT(shard0.dropped, IsEmpty());
+}
+
+TEST_F(NodeChangeTest, IfOneNewDiskFailsNothingChanges) {
+  start();
+  journal.clear();
+  opener.errors["/srv/bad"] = base::Errc::io;
+  Config config = make_config();
+  config.disks.push_back(make_disk("good"));
+  config.disks.push_back(make_disk("bad"));
+  config.disks[0].backing.size_bytes *= 2;
+  const auto outcome = apply(config);
+  ASSERT_FALSE(outcome.has_value());
+  EXPECT_THAT(outcome.error(), ElementsAre(HasSubstr("disk `bad`")));
+  EXPECT_THAT(journal, IsEmpty());
+  EXPECT_FALSE(opener.is_open("/srv/good"));
+  EXPECT_EQ(opener.opened["/srv/witness"].lock()->info().size_bytes, 64 * kMiB);
+  EXPECT_THAT(status().disks, SizeIs(2));
+}
+
+TEST_F(NodeChangeTest, ALockedNewDiskIsGivenUpInTime) {
+  start();
+  opener.errors["/srv/new"] = base::Errc::busy;
+  Config config = make_config();
+  config.disks.push_back(make_disk("new"));
+  auto [slot, reply] = expect<NodeControl::Outcome>();
+  node->apply(config, std::move(reply));
+  world.advance(4s);
+  EXPECT_FALSE(slot->has_value());
+  // Meanwhile another change is not begun.
+  EXPECT_FALSE(apply(make_config()).has_value());
+  world.advance(1s);
+  ASSERT_TRUE(slot->has_value());
+  EXPECT_THAT(slot->value().error(), ElementsAre(HasSubstr("locked")));
+  // What comes late is closed at once.
+  opener.errors.clear();
+  world.advance(1s);
+  EXPECT_FALSE(opener.is_open("/srv/new"));
+  EXPECT_TRUE(apply(config).has_value());
+}
+
+TEST_F(NodeChangeTest, APortalThatCannotBeHadChangesNothing) {
+  start();
+  journal.clear();
+  Config config = make_config();
+  config.portal_groups[0].portals.push_back(io::Endpoint::parse("10.2.0.10:3260").value());
+  config.portal_groups[0].portals.push_back(io::Endpoint::parse("10.3.0.10:3260").value());
+  network.taken = "10.3.0.10:3260";
+  EXPECT_FALSE(apply(config).has_value());
+  EXPECT_THAT(journal, IsEmpty());
+  EXPECT_THAT(network.listening, SizeIs(1));  // the one it could have is given back
+  network.taken.clear();
+  EXPECT_TRUE(apply(config).has_value());
+  EXPECT_THAT(network.accepting, SizeIs(3));
+  EXPECT_TRUE(apply(make_config()).has_value());
+  EXPECT_THAT(network.listening, SizeIs(1));
+  EXPECT_THAT(status().portals, SizeIs(1));
+}
+
+TEST_F(NodeChangeTest, AGrownDiskIsAnnouncedOnce) {
+  start();
+  journal.clear();
+  Config config = make_config();
+  config.disks[1].backing.size_bytes = 128 * kMiB;
+  EXPECT_THAT(apply(config).value(), ElementsAre("disk `csv1` grown from 64MiB to 128MiB"));
+  EXPECT_EQ(count("attention"), 2u);  // one on each shard
+  EXPECT_TRUE(shard1.attentions.back().sense.same_code(scsi::kCapacityChanged));
+  EXPECT_EQ(shard1.attentions.back().unit, unit("csv1"));
+  EXPECT_EQ(state("csv1", shard1).description.capacity_blocks, 128 * kMiB / 512);
+  EXPECT_THAT(apply(config).value(), ElementsAre("nothing to change"));
+}
+
+TEST_F(NodeChangeTest, AFullFileSystemGrowsNothing) {
+  start();
+  journal.clear();
+  opener.opened["/srv/csv1"].lock()->full = true;
+  Config config = make_config();
+  config.disks[1].backing.size_bytes = 128 * kMiB;
+  config.disks.push_back(make_disk("new"));
+  const auto outcome = apply(config);
+  ASSERT_FALSE(outcome.has_value());
+  EXPECT_THAT(outcome.error(), ElementsAre(HasSubstr("file system is full")));
+  EXPECT_THAT(journal, IsEmpty());
+  EXPECT_FALSE(opener.is_open("/srv/new"));
+}
+
+TEST_F(NodeChangeTest, ARemovedLunIsDrainedAndItsDiskLetGo) {
+  start();
+  journal.clear();
+  const UnitId removed = unit("csv1");
+  Config config = make_config();
+  config.disks.pop_back();
+  config.targets[0].luns.pop_back();
+  shard1.holds = true;
+  auto [slot, reply] = expect<NodeControl::Outcome>();
+  node->apply(config, std::move(reply));
+  world.settle();
+  EXPECT_FALSE(map().find_target(kTarget)->luns.contains(1));
+  EXPECT_FALSE(slot->has_value());
+  EXPECT_TRUE(opener.is_open("/srv/csv1"));  // commands may still use it
+  EXPECT_EQ(shard0.aborts.back().unit, removed);
+  EXPECT_EQ(shard0.aborts.back().target, kTarget);
+  shard0.units.clear();
+  shard1.units.clear();
+  shard1.let_go();
+  world.settle();
+  EXPECT_TRUE(slot->value().has_value());
+  EXPECT_FALSE(opener.is_open("/srv/csv1"));
+  EXPECT_THAT(status().disks, SizeIs(1));
+}
+
+TEST_F(NodeChangeTest, AStalledDiskDoesNotHoldTheAnswerOfItsRemoval) {
+  start();
+  Config config = make_config();
+  config.disks.pop_back();
+  config.targets[0].luns.pop_back();
+  shard1.holds = true;
+  auto [slot, reply] = expect<NodeControl::Outcome>();
+  node->apply(config, std::move(reply));
+  world.advance(10s);
+  ASSERT_TRUE(slot->has_value());
+  EXPECT_THAT(slot->value().value(), Contains(HasSubstr("have not ended yet")));
+  EXPECT_TRUE(opener.is_open("/srv/csv1"));
+  shard0.units.clear();
+  shard1.units.clear();
+  shard1.let_go();
+  world.settle();
+  EXPECT_FALSE(opener.is_open("/srv/csv1"));
+}
+
+TEST_F(NodeChangeTest, OnlySessionsThatMayNotStayEnd) {
+  Config config = make_config();
+  config.targets[0].initiators[0].name = "iqn.a";
+  InitiatorConfig other;
+  other.name = "iqn.b";
+  config.targets[0].initiators.push_back(other);
+  ASSERT_TRUE(start(config).has_value());
+  const auto add = [&](FakeShard& shard, SessionId id, const std::string& initiator,
+                       const std::string& peer) {
+    admit(id, nexus(initiator));
+    SessionStatus session;
+    session.id = id;
+    session.initiator_name = initiator;
+    session.target_name = kTarget;
+    session.portal_group_tag = 1;
+    session.portal = "10.1.0.10:3260";
+    session.peer = peer;
+    shard.status_now.sessions.push_back(session);
+  };
+  add(shard0, session_id(0, 1), "iqn.a", "10.1.0.1:40000");
+  add(shard1, session_id(1, 1), "iqn.b", "10.1.0.2:40000");
+
+  config.targets[0].initiators[0].addresses = {io::AddressRange::parse("10.1.0.0/24").value()};
+  ASSERT_TRUE(apply(config).has_value());
+  EXPECT_THAT(shard0.dropped, IsEmpty());
+
+  config.targets[0].initiators[0].addresses = {io::AddressRange::parse("10.9.0.0/24").value()};
+  ASSERT_TRUE(apply(config).has_value());
+  EXPECT_THAT(shard0.dropped, ElementsAre(session_id(0, 1)));
+  EXPECT_THAT(shard1.dropped, IsEmpty());
+
+  config.targets[0].initiators.pop_back();
+  ASSERT_TRUE(apply(config).has_value());
+  EXPECT_THAT(shard1.dropped, ElementsAre(session_id(1, 1)));
+}
+
+// --- disks of the command line
+
+TEST_F(NodeChangeTest, ACreatedDiskIsRememberedAndMayBeMapped) {
+  start();
+  ASSERT_TRUE(create(make_disk("scratch")).has_value());
+  EXPECT_THAT(store.state.created_disks, SizeIs(1));
+  EXPECT_EQ(status().disks.back().origin, "cli");
+
+  Config config = make_config();
+  config.targets[0].luns.push_back({.lun = 5, .disk = "scratch"});
+  ASSERT_TRUE(apply(config).has_value());
+  EXPECT_EQ(map().find_target(kTarget)->luns.at(5), unit("scratch"));
+  EXPECT_THAT(remove("scratch").error(),
+              ElementsAre(HasSubstr("LUN 5 of target iqn.2026-11.org.holdfast:store")));
+
+  destroy_node();
+  shard0.units.clear();
+  make_node();
+  ASSERT_TRUE(start(config).has_value());
+  EXPECT_EQ(map().find_target(kTarget)->luns.at(5), unit("scratch"));
+  ASSERT_TRUE(apply(make_config()).has_value());  // an apply does not touch it
+  EXPECT_THAT(status().disks, SizeIs(3));
+  ASSERT_TRUE(remove("scratch").has_value());
+  EXPECT_THAT(store.state.created_disks, IsEmpty());
+  EXPECT_THAT(status().disks, SizeIs(2));
+}
+
+TEST_F(NodeChangeTest, ACreatedDiskThatFailsDoesNotKeepTheOthersFromBeingServed) {
+  start();
+  ASSERT_TRUE(create(make_disk("scratch")).has_value());
+  destroy_node();
+  opener.errors["/srv/scratch"] = base::Errc::not_found;
+  make_node();
+  ASSERT_TRUE(start(make_config()).has_value());
+  EXPECT_THAT(status().disks.back().state, HasSubstr("failed: /srv/scratch"));
+  EXPECT_THAT(resize("scratch", 128 * kMiB).error(), ElementsAre(HasSubstr("not open")));
+  EXPECT_TRUE(remove("scratch").has_value());
+}
+
+TEST_F(NodeChangeTest, RefusedDiskCommands) {
+  start();
+  EXPECT_THAT(create(make_disk("csv1")).error(), ElementsAre(HasSubstr("already")));
+  DiskConfig same_file = make_disk("other");
+  same_file.backing.path = "/srv/csv1";
+  EXPECT_THAT(create(same_file).error(), ElementsAre(HasSubstr("/srv/csv1 is disk `csv1`")));
+  EXPECT_THAT(remove("csv1").error(), ElementsAre(HasSubstr("configuration file")));
+  EXPECT_THAT(remove("nothing").error(), ElementsAre(HasSubstr("no disk `nothing`")));
+  EXPECT_THAT(resize("csv1", kMiB).error(), ElementsAre(HasSubstr("never shrunk")));
+  EXPECT_THAT(resize("csv1", 64 * kMiB + 1).error(), ElementsAre(HasSubstr("multiple")));
+  store.fails = true;
+  EXPECT_FALSE(create(make_disk("scratch")).has_value());
+  EXPECT_FALSE(opener.is_open("/srv/scratch"));
+  EXPECT_THAT(status().disks, SizeIs(2));
+}
+
+TEST_F(NodeChangeTest, TheNewSizeIsStoredBeforeTheFileGrows) {
+  start();
+  ASSERT_TRUE(create(make_disk("scratch")).has_value());
+  store.holds = true;
+  auto [slot, reply] = expect<NodeControl::Outcome>();
+  node->disk_resize("scratch", 128 * kMiB, std::move(reply));
+  world.settle();
+  EXPECT_EQ(opener.opened["/srv/scratch"].lock()->info().size_bytes, 64 * kMiB);
+  store.let_go();
+  world.settle();
+  EXPECT_TRUE(slot->value().has_value());
+  EXPECT_EQ(store.state.created_disks[0].backing.size_bytes, 128 * kMiB);
+  EXPECT_EQ(state("scratch", shard1).description.capacity_blocks, 128 * kMiB / 512);
+
+  opener.opened["/srv/scratch"].lock()->full = true;
+  EXPECT_FALSE(resize("scratch", 256 * kMiB).has_value());
+  world.settle();
+  EXPECT_EQ(store.state.created_disks[0].backing.size_bytes, 128 * kMiB);
+}
+
+TEST_F(NodeChangeTest, ResizingADiskOfTheFileWarnsOfTheFile) {
+  start();
+  EXPECT_THAT(resize("csv1", 128 * kMiB).value(),
+              ElementsAre(HasSubstr("grown"), HasSubstr("size = \"128MiB\"")));
+  EXPECT_THAT(apply(make_config()).error(), ElementsAre(HasSubstr("never shrunk")));
+}
+
+// --- ALUA
+
+TEST_F(NodeChangeTest, AnAluaStateIsDurableAndTheSameOnEveryShardBeforeTheAnswer) {
+  start();
+  store.holds = true;
+  auto [slot, reply] = expect<NodeControl::Outcome>();
+  node->set_alua(1, "standby", std::move(reply));
+  world.settle();
+  EXPECT_EQ(map().portal_groups[0].alua, scsi::AluaState::active_optimized);
+  store.let_go();
+  world.settle();
+  ASSERT_TRUE(slot->value().has_value());
+  for (FakeShard* shard : {&shard0, &shard1}) {
+    EXPECT_EQ(shard->maps.back()->portal_groups[0].alua, scsi::AluaState::standby);
+    EXPECT_TRUE(shard->maps.back()->portal_groups[0].alua_changed);
+    EXPECT_TRUE(shard->attentions.back().sense.same_code(scsi::kAsymmetricAccessChanged));
+    EXPECT_FALSE(shard->attentions.back().unit.has_value());
+  }
+  EXPECT_EQ(store.state.alua[1], "standby");
+  EXPECT_FALSE(
+      ask([&](auto again) { node->set_alua(2, "standby", std::move(again)); }).has_value());
+  EXPECT_FALSE(ask([&](auto again) { node->set_alua(1, "asleep", std::move(again)); }).has_value());
+
+  destroy_node();
+  make_node();
+  start();
+  EXPECT_EQ(map().portal_groups[0].alua, scsi::AluaState::standby);
+  EXPECT_FALSE(map().portal_groups[0].alua_changed);
+}
+
+// --- portals
+
+TEST_F(NodeChangeTest, ConnectionsGoWhereTheFewestAre) {
+  start();
+  journal.clear();
+  shard0.load_now = {.connections = 3, .busy_permille = 0};
+  shard1.load_now = {.connections = 1, .busy_permille = 900};
+  // Those on their way count: the shards' own numbers do not know them yet.
+  for (int socket = 1; socket <= 3; ++socket) {
+    network.arrive("10.1.0.10:3260", socket);
+    loop0.step();
+  }
+  world.settle();
+  EXPECT_EQ(count("shard1 adopt"), 2u);
+  EXPECT_EQ(count("shard0 adopt"), 1u);  // a tie: the idler one
+  EXPECT_EQ(status().connections_total, 3u);
+}
+
+TEST_F(NodeChangeTest, TooManyConnectionsAreRefused) {
+  Config config = make_config();
+  config.max_connections = 4;
+  ASSERT_TRUE(start(config).has_value());
+  shard0.load_now.connections = 2;
+  shard1.load_now.connections = 2;
+  network.arrive("10.1.0.10:3260", 7);
+  world.settle();
+  EXPECT_THAT(network.closed, ElementsAre(7));
+  EXPECT_EQ(status().connections_refused, 1u);
+  shard1.load_now.connections = 1;
+  network.arrive("10.1.0.10:3260", 8);
+  world.settle();
+  EXPECT_EQ(count("adopt 8"), 1u);
+}
+
+TEST_F(NodeChangeTest, OutOfDescriptorsItDoesNotSpin) {
+  start();
+  const int before = network.accepts;
+  network.arrive("10.1.0.10:3260", -EMFILE);
+  world.advance(99ms);
+  EXPECT_EQ(network.accepts, before);
+  EXPECT_THAT(status().portals[0].state, HasSubstr("failed"));
+  world.advance(1ms);
+  EXPECT_EQ(network.accepts, before + 1);
+  network.arrive("10.1.0.10:3260", -ECONNABORTED);
+  world.settle();
+  EXPECT_EQ(network.accepts, before + 2);
+}
+
+// --- sessions and the end
+
+TEST_F(NodeChangeTest, SessionCommands) {
+  start();
+  admit(session_id(1, 4), nexus("iqn.a"));
+  ASSERT_TRUE(ask([&](auto reply) {
+                node->session_request_logout(session_id(1, 4), std::move(reply));
+              }).has_value());
+  EXPECT_THAT(shard1.logouts, ElementsAre(session_id(1, 4)));
+  ASSERT_TRUE(
+      ask([&](auto reply) { node->session_drop(session_id(1, 4), std::move(reply)); }).has_value());
+  EXPECT_THAT(shard1.dropped, ElementsAre(session_id(1, 4)));
+  EXPECT_FALSE(
+      ask([&](auto reply) { node->session_drop(session_id(1, 4), std::move(reply)); }).has_value());
+}
+
+TEST_F(NodeChangeTest, StatusAddsUpAndHidesSecrets) {
+  Config config = make_config();
+  config.targets[0].initiators[0].chap =
+      ChapConfig{.user = "hv1", .secret_file = "/etc/s", .secret = "do not show this"};
+  ASSERT_TRUE(start(config).has_value());
+  LunCounters counters;
+  counters.reads = 5;
+  counters.read_latency.buckets[3] = 2;
+  shard0.status_now.counters = {{unit("csv1"), counters}};
+  shard1.status_now.counters = {{unit("csv1"), counters}};
+  shard0.status_now.logins_failed = 1;
+  shard1.status_now.logins_failed = 2;
+  const NodeStatus now = status();
+  EXPECT_EQ(now.disks[1].counters.reads, 10u);
+  EXPECT_EQ(now.disks[1].counters.read_latency.buckets[3], 4u);
+  EXPECT_EQ(now.disks[0].counters.reads, 0u);
+  EXPECT_EQ(now.logins_failed, 3u);
+  EXPECT_EQ(now.threads, 2u);
+  EXPECT_EQ(now.targets[0].initiators[0].chap->secret, "");
+  EXPECT_EQ(now.disks[1].mapped.at(0).lun, 1);
+  EXPECT_EQ(now.disks[1].uuid, "00000000-0000-0000-0000-000000000002");
+  EXPECT_EQ(now.alua.at(0).state, "active/optimized");
+}
+
+TEST_F(NodeChangeTest, ShutdownStopsListeningAndWaitsForTheShards) {
+  start();
+  shard1.holds = true;
+  auto [slot, reply] = expect<bool>();
+  node->shutdown(std::move(reply));
+  world.settle();
+  EXPECT_THAT(network.listening, IsEmpty());
+  EXPECT_FALSE(slot->has_value());
+  shard1.let_go();
+  world.settle();
+  EXPECT_EQ(*slot, true);
+  node.reset();
+}
+
+TEST_F(NodeChangeTest, AStalledBackingDoesNotHoldTheEnd) {
+  start();
+  shard1.holds = true;
+  auto [slot, reply] = expect<bool>();
+  node->shutdown(std::move(reply));
+  world.advance(4s);
+  EXPECT_EQ(*slot, false);
+  shard1.let_go();
+  world.settle();
+  node.reset();
+}
+
+}  // namespace
+}  // namespace holdfast::target

@@ -1,0 +1,475 @@
+#pragma once
+// A TargetNode in a world of virtual time: two shards that write down what they are told, and
+// disks, a state store and a network that do what the test says.
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <deque>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "target/target_node.h"
+
+namespace holdfast::target {
+
+// What happened, in order: "shard0 publish csv1", "store save", ...
+using Journal = std::vector<std::string>;
+
+class FakeLoop;
+
+// Runs the loops in turn; time moves only in advance().
+class FakeWorld {
+ public:
+  void add(FakeLoop& loop) { loops_.push_back(&loop); }
+  io::Instant now() const { return now_; }
+  void settle();
+  void advance(io::Duration duration);
+
+ private:
+  std::vector<FakeLoop*> loops_;
+  io::Instant now_{std::chrono::hours(1)};
+};
+
+class FakeLoop final : public io::Loop {
+ public:
+  explicit FakeLoop(FakeWorld& world) : world_(world) { world.add(*this); }
+  io::Instant now() const override { return world_.now(); }
+  void start(io::Timer& timer, io::Duration after) override {
+    stop(timer);
+    timer.deadline = now() + after;
+    timers_.insert(timer);
+  }
+  void stop(io::Timer& timer) override {
+    if (timer.armed()) timers_.erase(timers_.iterator_to(timer));
+  }
+  void post(io::Task task) override { posted_.push_back(std::move(task)); }
+  void complete_soon(io::Op& op, int32_t result) override {
+    op.begin();
+    finish(op, result);
+  }
+  void at_turn_end(io::Op& op) override { complete_soon(op, 0); }
+
+  // A device's completion.
+  void finish(io::Op& op, int32_t result) {
+    post([&op, result]() noexcept { op.complete(result); });
+  }
+  // False: nothing to do.
+  bool step() {
+    if (posted_.empty()) return false;
+    io::Task task = std::move(posted_.front());
+    posted_.pop_front();
+    task();
+    return true;
+  }
+  io::Timer* next_timer() { return timers_.empty() ? nullptr : &*timers_.begin(); }
+
+ private:
+  struct Deadline {
+    using type = io::Instant;
+    const type& operator()(const io::Timer& timer) const { return timer.deadline; }
+  };
+  FakeWorld& world_;
+  std::deque<io::Task> posted_;
+  boost::intrusive::multiset<io::Timer,
+                             boost::intrusive::member_hook<
+                                 io::Timer, boost::intrusive::set_member_hook<>, &io::Timer::hook>,
+                             boost::intrusive::key_of_value<Deadline>>
+      timers_;
+};
+
+inline void FakeWorld::settle() {
+  for (bool more = true; more;) {
+    more = false;
+    for (FakeLoop* loop : loops_) more = loop->step() || more;
+  }
+}
+
+inline void FakeWorld::advance(io::Duration duration) {
+  const io::Instant end = now_ + duration;
+  for (;;) {
+    settle();
+    FakeLoop* first = nullptr;
+    for (FakeLoop* loop : loops_) {
+      io::Timer* const timer = loop->next_timer();
+      if (timer == nullptr || timer->deadline > end) continue;
+      if (first == nullptr || timer->deadline < first->next_timer()->deadline) first = loop;
+    }
+    if (first == nullptr) break;
+    io::Timer& timer = *first->next_timer();
+    now_ = std::max(now_, timer.deadline);
+    first->stop(timer);
+    timer.fire();
+  }
+  now_ = end;
+  settle();
+}
+
+class FakeShard final : public ShardControl {
+ public:
+  FakeShard(std::string name, Journal& journal) : name_(std::move(name)), journal_(journal) {}
+
+  ShardLoad load() const override { return load_now; }
+  void set_map(std::shared_ptr<const NodeMap> map) override {
+    maps.push_back(std::move(map));
+    note("map");
+  }
+  void publish_unit(std::shared_ptr<const UnitState> unit) override {
+    note("publish " + unit->description.name);
+    units[unit->id] = std::move(unit);
+  }
+  void remove_unit(UnitId unit, Done done) override {
+    note("remove " + units.at(unit)->description.name);
+    finish(std::move(done));
+  }
+  void adopt(io::Socket socket, uint16_t portal_group_tag) override {
+    note("adopt " + std::to_string(socket) + " tag " + std::to_string(portal_group_tag));
+  }
+  void abort_tasks(AbortRequest request, Done done) override {
+    note("abort");
+    aborts.push_back(std::move(request));
+    finish(std::move(done));
+  }
+  void raise_attention(const AttentionRequest& request) override {
+    char code[16];
+    std::snprintf(code, sizeof(code), "%02x/%02x", request.sense.asc, request.sense.ascq);
+    note(std::string("attention ") + code);
+    attentions.push_back(request);
+  }
+  void drop_session(SessionId session, const char*) override {
+    note("drop");
+    dropped.push_back(session);
+  }
+  void request_logout(SessionId session) override { logouts.push_back(session); }
+  void close_gate(UnitId, ExclusiveId id, BlockRange, Done done) override {
+    note("close " + std::to_string(id));
+    finish(std::move(done));
+  }
+  void open_gate(UnitId, ExclusiveId id) override { note("open " + std::to_string(id)); }
+  ShardStatus status() override { return status_now; }
+  void begin_shutdown(Done done) override {
+    note("shutdown");
+    finish(std::move(done));
+  }
+
+  // Commands that do not end: drains are held until let_go().
+  void let_go() {
+    holds = false;
+    for (Done& done : std::exchange(held_, {})) done();
+  }
+
+  bool holds = false;
+  ShardLoad load_now;
+  ShardStatus status_now;
+  std::map<UnitId, std::shared_ptr<const UnitState>> units;
+  std::vector<std::shared_ptr<const NodeMap>> maps;
+  std::vector<AbortRequest> aborts;
+  std::vector<AttentionRequest> attentions;
+  std::vector<SessionId> dropped, logouts;
+
+ private:
+  void note(const std::string& what) { journal_.push_back(name_ + " " + what); }
+  void finish(Done done) {
+    if (holds) {
+      held_.push_back(std::move(done));
+    } else {
+      done();
+    }
+  }
+
+  std::string name_;
+  Journal& journal_;
+  std::vector<Done> held_;
+};
+
+class FakeStore final : public StateStore {
+ public:
+  explicit FakeStore(Journal& journal) : journal_(journal) {}
+
+  base::Result<StoredState> load() override {
+    if (broken) return base::fail(base::Errc::corrupt, "the database is damaged");
+    return state;
+  }
+  void identify(DiskKey key, io::Loop& reply_to, Identified done) override {
+    DiskIdentity identity{};
+    for (StoredDisk& disk : state.disks) {
+      if (disk.key == key) identity = disk.identity;
+    }
+    if (identity == DiskIdentity{}) {
+      identity[15] = static_cast<uint8_t>(state.disks.size() + 1);
+      state.disks.push_back({.key = key, .identity = identity, .reservations = {}});
+    }
+    reply_to.post([identity, done = std::move(done)]() mutable noexcept { done(identity); });
+  }
+  void save_reservations(const DiskIdentity& identity, std::vector<uint8_t> bytes,
+                         io::Loop& reply_to, Done done) override {
+    save("save", reply_to, std::move(done), [this, identity, bytes] {
+      for (StoredDisk& disk : state.disks) {
+        if (disk.identity == identity) disk.reservations = bytes;
+      }
+    });
+  }
+  void save_created_disk(DiskConfig disk, io::Loop& reply_to, Done done) override {
+    save("remember " + disk.name, reply_to, std::move(done), [this, disk] {
+      std::erase_if(state.created_disks, [&](const auto& old) { return old.name == disk.name; });
+      state.created_disks.push_back(disk);
+    });
+  }
+  void forget_created_disk(std::string name, io::Loop& reply_to, Done done) override {
+    save("forget " + name, reply_to, std::move(done), [this, name] {
+      std::erase_if(state.created_disks, [&](const auto& old) { return old.name == name; });
+    });
+  }
+  void save_alua(uint16_t tag, std::string text, io::Loop& reply_to, Done done) override {
+    save("alua", reply_to, std::move(done), [this, tag, text] { state.alua[tag] = text; });
+  }
+  void let_go() {
+    holds = false;
+    for (auto& answer : std::exchange(held_, {})) answer();
+  }
+
+  StoredState state;
+  bool broken = false;
+  bool fails = false;
+  bool holds = false;
+
+ private:
+  void save(const std::string& what, io::Loop& reply_to, Done done, std::function<void()> change) {
+    journal_.push_back("store " + what);
+    std::move_only_function<void()> answer = [this, &reply_to, change,
+                                              done = std::move(done)]() mutable {
+      if (!fails) change();
+      const base::Result<> result =
+          fails ? base::Result<>(base::fail(base::Errc::no_space, "the file system is full"))
+                : base::Result<>{};
+      reply_to.post([result, done = std::move(done)]() mutable noexcept { done(result); });
+    };
+    if (holds) {
+      held_.push_back(std::move(answer));
+    } else {
+      answer();
+    }
+  }
+
+  Journal& journal_;
+  std::vector<std::move_only_function<void()>> held_;
+};
+
+class FakeBacking final : public io::Backing {
+ public:
+  explicit FakeBacking(const io::BackingSpec& spec) : info_{.size_bytes = spec.size_bytes} {}
+  io::BlockInfo info() const override { return info_; }
+  std::unique_ptr<io::BlockDevice> attach(io::Loop&) override { return nullptr; }
+  void grow(uint64_t size_bytes, io::Loop& reply_to, Resized done) override {
+    base::Result<> result;
+    if (full) {
+      result = base::fail(base::Errc::no_space, "the file system is full");
+    } else {
+      info_.size_bytes = size_bytes;
+    }
+    reply_to.post([result, done = std::move(done)]() mutable noexcept { done(result); });
+  }
+  bool full = false;
+
+ private:
+  io::BlockInfo info_;
+};
+
+class FakeOpener final : public io::BackingOpener {
+ public:
+  void open(const io::BackingSpec& spec, io::Loop& reply_to, Opened done) override {
+    ++attempts[spec.path];
+    const auto error = errors.find(spec.path);
+    base::Result<std::shared_ptr<io::Backing>> result = std::make_shared<FakeBacking>(spec);
+    if (error != errors.end()) {
+      result = base::fail(error->second, "cannot be opened");
+    } else {
+      opened[spec.path] = std::static_pointer_cast<FakeBacking>(*result);
+    }
+    reply_to.post([result, done = std::move(done)]() mutable noexcept { done(result); });
+  }
+  bool is_open(const std::string& path) { return !opened[path].expired(); }
+
+  std::map<std::string, base::Errc> errors;
+  std::map<std::string, int> attempts;
+  std::map<std::string, std::weak_ptr<FakeBacking>> opened;
+};
+
+class FakeNetwork final : public io::Network {
+ public:
+  explicit FakeNetwork(FakeLoop& loop) : loop_(loop) {}
+  base::Result<io::Socket> listen(const io::Endpoint& endpoint) override {
+    if (taken == endpoint.to_string()) {
+      return base::fail(base::Errc::busy, "another program listens there", EADDRINUSE);
+    }
+    listening[endpoint.to_string()] = ++last_socket_;
+    return last_socket_;
+  }
+  void accept(io::Op& op, io::Socket listener) override {
+    op.begin();
+    accepting[listener] = &op;
+    ++accepts;
+  }
+  void receive(io::Op&, io::Socket, std::span<const iovec>) override { FAIL(); }
+  void send(io::Op&, io::Socket, std::span<const iovec>) override { FAIL(); }
+  void cancel(io::Op& op) override {
+    for (auto& [listener, waiting] : accepting) {
+      if (waiting == &op) return complete(listener, -ECANCELED);
+    }
+  }
+  void shutdown(io::Socket) override {}
+  void close(io::Socket socket, bool) override {
+    closed.push_back(socket);
+    std::erase_if(listening, [&](const auto& entry) { return entry.second == socket; });
+  }
+  io::Endpoint local_endpoint(io::Socket) override { return {}; }
+  io::Endpoint peer_endpoint(io::Socket) override { return {}; }
+
+  // An accept on the portal completes with this socket or error.
+  void arrive(const std::string& portal, int32_t result) { complete(listening.at(portal), result); }
+
+  std::string taken;
+  std::map<std::string, io::Socket> listening;
+  std::map<io::Socket, io::Op*> accepting;
+  std::vector<io::Socket> closed;
+  int accepts = 0;
+
+ private:
+  void complete(io::Socket listener, int32_t result) {
+    io::Op* const op = accepting.at(listener);
+    accepting.erase(listener);
+    loop_.finish(*op, result);
+  }
+  FakeLoop& loop_;
+  io::Socket last_socket_ = 100;
+};
+
+inline constexpr const char* kTarget = "iqn.2026-11.org.holdfast:store";
+inline constexpr uint64_t kMiB = 1 << 20;
+
+inline DiskConfig make_disk(const std::string& name, uint64_t size_bytes = 64 * kMiB) {
+  DiskConfig disk;
+  disk.name = name;
+  disk.backing.path = "/srv/" + name;
+  disk.backing.size_bytes = size_bytes;
+  return disk;
+}
+
+inline Config make_config() {
+  Config config;
+  config.portal_groups = {{.tag = 1, .portals = {io::Endpoint::parse("10.1.0.10:3260").value()}}};
+  config.disks = {make_disk("witness"), make_disk("csv1")};
+  TargetConfig target;
+  target.name = kTarget;
+  target.portal_groups = {1};
+  target.luns = {{.lun = 0, .disk = "witness"}, {.lun = 1, .disk = "csv1"}};
+  InitiatorConfig anyone;
+  anyone.name = "*";
+  target.initiators = {anyone};
+  config.targets = {target};
+  return config;
+}
+
+template <class T>
+using Slot = std::shared_ptr<std::optional<T>>;
+
+class NodeTest : public ::testing::Test {
+ protected:
+  NodeTest() { make_node(); }
+  ~NodeTest() override { destroy_node(); }
+
+  void make_node() {
+    node = std::make_unique<TargetNode>(NodeServices{.loop = loop0,
+                                                     .network = network,
+                                                     .random = random,
+                                                     .opener = opener,
+                                                     .store = store,
+                                                     .version = "1"});
+  }
+  void destroy_node() {
+    if (node == nullptr) return;
+    shard0.let_go();
+    shard1.let_go();
+    store.let_go();
+    node->shutdown([](bool) noexcept {});
+    world.settle();
+    node.reset();
+  }
+
+  // Gives every reply a place; a second reply is a failure.
+  template <class T>
+  static std::pair<Slot<T>, std::move_only_function<void(T) noexcept>> expect() {
+    auto slot = std::make_shared<std::optional<T>>();
+    return {slot, [slot](T value) noexcept {
+              EXPECT_FALSE(slot->has_value()) << "answered twice";
+              *slot = std::move(value);
+            }};
+  }
+
+  NodeControl::Outcome start(const Config& config) {
+    auto [slot, reply] = expect<NodeControl::Outcome>();
+    node->start(config, {{&shard0, &loop0}, {&shard1, &loop1}}, std::move(reply));
+    world.settle();
+    if (!slot->has_value()) world.advance(kStartWait);
+    EXPECT_TRUE(slot->has_value());
+    return slot->value_or(NodeControl::Outcome{});
+  }
+  void start() { ASSERT_TRUE(start(make_config()).has_value()); }
+
+  NodeControl::Outcome apply(const Config& config) {
+    auto [slot, reply] = expect<NodeControl::Outcome>();
+    node->apply(config, std::move(reply));
+    world.settle();
+    if (!slot->has_value()) world.advance(std::chrono::seconds(11));
+    EXPECT_TRUE(slot->has_value());
+    return slot->value_or(NodeControl::Outcome{});
+  }
+
+  static NexusId nexus(const std::string& initiator, uint64_t isid = 1) {
+    return {
+        .initiator_name = initiator, .isid = isid, .target_name = kTarget, .portal_group_tag = 1};
+  }
+  static SessionId session_id(uint32_t shard, uint64_t number) {
+    return (SessionId{shard} << 48) | number;
+  }
+  Slot<AdmitReply> admit(SessionId session, const NexusId& of) {
+    auto [slot, reply] = expect<AdmitReply>();
+    node->admit({.session = session, .shard = Shards::shard_of(session), .nexus = of},
+                std::move(reply));
+    world.settle();
+    return slot;
+  }
+
+  UnitId unit(const std::string& name) {
+    for (const auto& [id, state] : shard0.units) {
+      if (state->description.name == name) return id;
+    }
+    ADD_FAILURE() << "no unit " << name;
+    return 0;
+  }
+  const UnitState& state(const std::string& name, FakeShard& shard) {
+    return *shard.units.at(unit(name));
+  }
+  NodeStatus status() {
+    auto [slot, reply] = expect<NodeStatus>();
+    node->status(std::move(reply));
+    world.settle();
+    return slot->value();
+  }
+
+  Journal journal;
+  FakeWorld world;
+  FakeLoop loop0{world};
+  FakeLoop loop1{world};
+  FakeNetwork network{loop0};
+  base::SeededRandom random{1};
+  FakeOpener opener;
+  FakeStore store{journal};
+  FakeShard shard0{"shard0", journal};
+  FakeShard shard1{"shard1", journal};
+  std::unique_ptr<TargetNode> node;
+};
+
+}  // namespace holdfast::target
