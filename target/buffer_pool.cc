@@ -14,8 +14,8 @@ Buffer::~Buffer() {
 
 base::Result<std::unique_ptr<BufferPool>> BufferPool::create(uint64_t bytes) {
   std::unique_ptr<BufferPool> pool(new BufferPool(bytes / kMaxSlabBytes * kMaxSlabBytes));
-  void* memory = mmap(nullptr, pool->total_bytes_, PROT_READ | PROT_WRITE,
-                      MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  void* memory =
+      mmap(nullptr, pool->total_bytes_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (memory == MAP_FAILED) {
     return base::fail(base::Errc::limit, "not enough memory for the data buffers", errno);
   }

@@ -13,7 +13,8 @@ using namespace std::chrono_literals;
 
 // One disk request and one solicited burst at most; also what we take in one data segment.
 inline constexpr uint32_t kChunkBytes = 256 * 1024;
-// Chunks of one command that are under way at once: enough to keep a disk busy with one big command.
+// Chunks of one command that are under way at once: enough to keep a disk busy with one big
+// command.
 inline constexpr uint32_t kMaxLiveChunks = 4;
 
 // Commands a session may have: MaxCmdSN - ExpCmdSN + 1.

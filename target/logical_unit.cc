@@ -24,8 +24,8 @@ LogicalUnit::~LogicalUnit() {
 void LogicalUnit::publish(std::shared_ptr<const UnitState> state) {
   state_ = std::move(state);
   if (attachment_ == nullptr && state_->backing != nullptr) {
-    attachment_ = std::make_shared<Attachment>(state_->backing,
-                                               state_->backing->attach(shard_.loop()));
+    attachment_ =
+        std::make_shared<Attachment>(state_->backing, state_->backing->attach(shard_.loop()));
   }
   for (NexusUnit& nexus_unit : nexuses_) update_rights(nexus_unit);
 }
@@ -53,8 +53,8 @@ void LogicalUnit::raise(const AttentionRequest& request) {
     if (request.target.has_value() && nexus.target_name != *request.target) continue;
     if (request.except.has_value() && nexus == *request.except) continue;
     if (request.except_session != 0 && session.id() == request.except_session) continue;
-    if (!request.nexuses.empty() && std::ranges::find(request.nexuses, nexus) ==
-                                        request.nexuses.end()) {
+    if (!request.nexuses.empty() &&
+        std::ranges::find(request.nexuses, nexus) == request.nexuses.end()) {
       continue;
     }
     nexus_unit.attentions.raise(request.sense);
@@ -126,10 +126,14 @@ void LogicalUnit::begin_write(const Held& request) {
   switch (request.kind) {
     case WriteKind::data:
       device()->write(chunk.op, request.offset, request.bytes,
-                     request.durable ? io::Durability::durable : io::Durability::cached);
+                      request.durable ? io::Durability::durable : io::Durability::cached);
       return;
-    case WriteKind::discard: device()->discard(chunk.op, request.offset, request.length); return;
-    case WriteKind::zeroes: device()->write_zeroes(chunk.op, request.offset, request.length); return;
+    case WriteKind::discard:
+      device()->discard(chunk.op, request.offset, request.length);
+      return;
+    case WriteKind::zeroes:
+      device()->write_zeroes(chunk.op, request.offset, request.length);
+      return;
   }
 }
 

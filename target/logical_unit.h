@@ -97,13 +97,13 @@ class LogicalUnit {
   void begin_write(const Held& request);
   void settle_gates();
 
-  using ActiveList = boost::intrusive::list<
-      Task, boost::intrusive::member_hook<Task, TaskHook, &Task::unit_hook>>;
-  using WaitList = boost::intrusive::list<
-      Task, boost::intrusive::member_hook<Task, TaskHook, &Task::wait_hook>>;
+  using ActiveList =
+      boost::intrusive::list<Task, boost::intrusive::member_hook<Task, TaskHook, &Task::unit_hook>>;
+  using WaitList =
+      boost::intrusive::list<Task, boost::intrusive::member_hook<Task, TaskHook, &Task::wait_hook>>;
   using ChunkList = boost::intrusive::list<
-      Chunk,
-      boost::intrusive::member_hook<Chunk, boost::intrusive::list_member_hook<>, &Chunk::unit_hook>>;
+      Chunk, boost::intrusive::member_hook<Chunk, boost::intrusive::list_member_hook<>,
+                                           &Chunk::unit_hook>>;
   using NexusList = boost::intrusive::list<
       NexusUnit, boost::intrusive::member_hook<NexusUnit, boost::intrusive::list_member_hook<>,
                                                &NexusUnit::hook>>;

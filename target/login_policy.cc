@@ -49,8 +49,8 @@ const InitiatorConfig* find_permission(const TargetView& target, std::string_vie
 
 iscsi::LoginDecision LoginPolicy::normal(std::string_view initiator, std::string_view target) {
   const TargetView* view = map_->find_target(target);
-  if (view == nullptr || std::ranges::find(view->portal_groups, portal_group_tag_) ==
-                             view->portal_groups.end()) {
+  if (view == nullptr ||
+      std::ranges::find(view->portal_groups, portal_group_tag_) == view->portal_groups.end()) {
     return {.status = iscsi::LoginStatus::not_found, .chap = {}};
   }
   const InitiatorConfig* entry = find_permission(*view, initiator, peer_);

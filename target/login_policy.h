@@ -28,13 +28,13 @@ class LoginPolicy final : public iscsi::LoginPolicy {
   uint16_t portal_group_tag_;
 };
 
-// The entry of the target's access list that lets this initiator in from this address; the first that
-// names it wins over "*". Null: not allowed.
+// The entry of the target's access list that lets this initiator in from this address; the first
+// that names it wins over "*". Null: not allowed.
 const InitiatorConfig* find_permission(const TargetView& target, std::string_view initiator,
                                        const io::Endpoint& peer);
 
-// What SendTargets lists: only targets this initiator may use, each with only the portals it can reach:
-// those of the target's portal groups, of the address family it came by.
+// What SendTargets lists: only targets this initiator may use, each with only the portals it can
+// reach: those of the target's portal groups, of the address family it came by.
 class TargetDirectory final : public iscsi::TargetDirectory {
  public:
   TargetDirectory(std::function<std::shared_ptr<const NodeMap>()> map, std::string initiator,

@@ -212,8 +212,6 @@ void NodeChange::remove_disks() {
   for (const std::string& name : plan_.removed_disks) {
     Unit& unit = *node_.units.find(name);
     unit.leaving = true;
-    node_.reservations.abort_waiting(
-        [id = unit.id](const PrOutCall& waiting) { return waiting.unit == id; });
     if (const auto opening = node_.opening.find(unit.id); opening != node_.opening.end()) {
       node_.opener.cancel(opening->second);
       node_.opening.erase(opening);
@@ -231,6 +229,8 @@ void NodeChange::remove_disks() {
                            node_.units.erase(id);
                            ended(all);
                          });
+    node_.reservations.abort_waiting(
+        [id = unit.id](const PrOutCall& waiting) { return waiting.unit == id; });
   }
 }
 

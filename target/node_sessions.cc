@@ -40,10 +40,10 @@ void NodeSessions::on_deadline(SessionId session) {
 void NodeSessions::carry_out(const SessionRegistry::Effects& effects, const char* drop_reason) {
   // The drops first: a session that is told it is in must not find the old one alive.
   for (const SessionId session : effects.drops) {
-    if (on_dropped_) on_dropped_(session);
     shards_.tell(Shards::shard_of(session), [session, drop_reason](ShardControl& shard) {
       shard.drop_session(session, drop_reason);
     });
+    if (on_dropped_) on_dropped_(session);
   }
   if (effects.waits) loop_.start(pending_.at(*effects.waits)->timer, deadline_);
   for (const SessionRegistry::Answer& answer : effects.answers) {

@@ -115,15 +115,14 @@ void ReservationPipeline::on_saved(UnitId id, std::vector<uint8_t> encoded, base
 
 void ReservationPipeline::publish(Operation& operation, Unit& unit) {
   unit.reservations = operation.next;
-  // The abort must not wait for a command that waits in this queue.
-  const std::vector<NexusId>& aborted = operation.outcome.abort;
-  if (!aborted.empty()) {
-    abort_waiting([&](const PrOutCall& waiting) {
-      return waiting.unit == unit.id && std::ranges::binary_search(aborted, waiting.nexus);
-    });
-  }
   shards_.ask_all({make_reservation_step(unit.snapshot(), operation.call, operation.outcome)},
                   deadline_, [this, id = unit.id](bool all) noexcept { on_published(id, all); });
+  // The abort must not wait for a command that waits in this queue.
+  const std::vector<NexusId>& aborted = operation.outcome.abort;
+  if (aborted.empty()) return;
+  abort_waiting([&](const PrOutCall& waiting) {
+    return waiting.unit == unit.id && std::ranges::binary_search(aborted, waiting.nexus);
+  });
 }
 
 void ReservationPipeline::on_published(UnitId id, bool all) {

@@ -35,7 +35,8 @@ class ReservationPipeline {
   void set_deadline(io::Duration deadline) { deadline_ = deadline; }
   void submit(PrOutCall call, std::vector<uint16_t> portal_group_tags, Reply reply);
   // Those that wait for their turn and are aborted: never carried out. Without this, whoever waits
-  // for the aborted commands' end would wait for this queue.
+  // for the aborted commands' end would wait for this queue. Call it after the shards were told of
+  // the abort: they answer for a command that is aborted, not this.
   void abort_waiting(const std::function<bool(const PrOutCall&)>& aborted);
   // No reply comes any more.
   void stop();

@@ -72,8 +72,8 @@ void SendQueue::cut_data_in(SendItem& item, SequenceNumbers& numbers) {
     progress.burst_left = max_burst_;
   }
   if (ends_data && item.with_status) {
-    pdu.flags = static_cast<uint8_t>(pdu.flags | iscsi::data_in_flags::kStatus |
-                                     item.residual_flags);
+    pdu.flags =
+        static_cast<uint8_t>(pdu.flags | iscsi::data_in_flags::kStatus | item.residual_flags);
     pdu.status = item.status;
     pdu.residual_count = item.residual;
     pdu.stat_sn = numbers.stat_sn++;

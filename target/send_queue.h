@@ -43,8 +43,8 @@ struct SendItem {
   uint32_t buffer_offset = 0;  // of data[0] in the command's data
   uint32_t cut = 0;            // bytes of data in PDUs already
   DataInProgress* progress = nullptr;
-  bool ends_data = false;      // the command's last data
-  bool with_status = false;    // ... whose PDU carries the status (RFC 7143 11.7.3)
+  bool ends_data = false;    // the command's last data
+  bool with_status = false;  // ... whose PDU carries the status (RFC 7143 11.7.3)
   uint8_t status = 0;
   uint8_t residual_flags = 0;
   uint32_t residual = 0;
@@ -68,7 +68,8 @@ class SendQueue {
   void push(SendItem& item) { items_.push_back(item); }
   bool empty() const { return items_.empty() && unsent_.empty(); }
 
-  // The iovecs of the next send: what is left of the last one, else new PDUs. Valid until advance().
+  // The iovecs of the next send: what is left of the last one, else new PDUs. Valid until
+  // advance().
   std::span<const iovec> prepare(SequenceNumbers& numbers);
   // So many bytes were taken by the kernel. Items that are sent whole get their callback.
   void advance(size_t bytes);
@@ -80,8 +81,8 @@ class SendQueue {
 
  private:
   using ItemList = boost::intrusive::list<
-      SendItem,
-      boost::intrusive::member_hook<SendItem, boost::intrusive::list_member_hook<>, &SendItem::hook>>;
+      SendItem, boost::intrusive::member_hook<SendItem, boost::intrusive::list_member_hook<>,
+                                              &SendItem::hook>>;
 
   void cut_pdu(SendItem& item, SequenceNumbers& numbers);
   void cut_data_in(SendItem& item, SequenceNumbers& numbers);

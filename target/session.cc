@@ -228,17 +228,23 @@ void Session::run_parked() {
 Session::Intake Session::on_header(const iscsi::PduReader& reader) {
   last_heard_ = shard().loop().now();
   switch (reader.bhs().code()) {
-    case iscsi::Opcode::scsi_command: return on_command_header(reader);
-    case iscsi::Opcode::data_out: return on_data_out_header(reader);
-    default: return on_control_header(reader);
+    case iscsi::Opcode::scsi_command:
+      return on_command_header(reader);
+    case iscsi::Opcode::data_out:
+      return on_data_out_header(reader);
+    default:
+      return on_control_header(reader);
   }
 }
 
 bool Session::on_pdu(const iscsi::PduReader& reader) {
   switch (reader.bhs().code()) {
-    case iscsi::Opcode::scsi_command: return on_command(reader);
-    case iscsi::Opcode::data_out: return on_data_out(reader);
-    default: return on_control(reader);
+    case iscsi::Opcode::scsi_command:
+      return on_command(reader);
+    case iscsi::Opcode::data_out:
+      return on_data_out(reader);
+    default:
+      return on_control(reader);
   }
 }
 
@@ -305,13 +311,15 @@ Session::Intake Session::command_data(Task& task, uint32_t length) {
   }
   Chunk* chunk = nullptr;
   switch (task.first_chunk(length, &chunk)) {
-    case Task::FirstChunk::none: return Intake::discard;  // the command moves no data out
+    case Task::FirstChunk::none:
+      return Intake::discard;  // the command moves no data out
     case Task::FirstChunk::no_buffer:
       // The commands whose buffers could come free may wait for data behind this very PDU.
       if (open_r2ts == 0) return Intake::pause;
       task.early = scsi::Status::busy;
       return Intake::discard;
-    case Task::FirstChunk::made: break;
+    case Task::FirstChunk::made:
+      break;
   }
   incoming_chunk_ = chunk;
   target_ = chunk->data.first(length);
@@ -322,7 +330,8 @@ bool Session::on_command(const iscsi::PduReader& reader) {
   const auto pdu = reader.as<ScsiCommandPdu>();
   switch (verdict_) {
     case Verdict::none:
-    case Verdict::ignore: return true;
+    case Verdict::ignore:
+      return true;
     case Verdict::too_many_immediate:
       reject(reader.bhs(), iscsi::RejectReason::too_many_immediate_commands);
       return true;
@@ -330,7 +339,8 @@ bool Session::on_command(const iscsi::PduReader& reader) {
       if (!reader.bhs().immediate()) advance_window();
       refuse(pdu, scsi::Status::task_set_full);
       return true;
-    case Verdict::run: break;
+    case Verdict::run:
+      break;
   }
   Task& task = *incoming_task_;
   const bool final = reader.bhs().final();

@@ -12,8 +12,8 @@
 #include "common/iscsi/pdu.h"
 #include "common/iscsi/pdu_reader.h"
 #include "common/iscsi/text_server.h"
-#include "target/login_policy.h"
 #include "target/logical_unit.h"
+#include "target/login_policy.h"
 #include "target/task.h"
 
 namespace holdfast::target {
@@ -30,11 +30,11 @@ class Session {
 
   // What to do with the data of the PDU whose header has arrived.
   enum class Intake : uint8_t {
-    take,       // into target()
+    take,  // into target()
     discard,
-    pause,      // no buffer now: ask again later
+    pause,              // no buffer now: ask again later
     pause_for_answers,  // the initiator does not take those it was given: until it does
-    violation,  // protocol error: close
+    violation,          // protocol error: close
   };
   Intake on_header(const iscsi::PduReader& reader);
   base::MutableBytes target() const { return target_; }
@@ -131,9 +131,11 @@ class Session {
   AdmitReply admitted_;
 
   using TaskList =
-      boost::intrusive::list<Task, boost::intrusive::member_hook<Task, TaskHook, &Task::session_hook>>;
+      boost::intrusive::list<Task,
+                             boost::intrusive::member_hook<Task, TaskHook, &Task::session_hook>>;
   using ParkedList =
-      boost::intrusive::list<Task, boost::intrusive::member_hook<Task, TaskHook, &Task::parked_hook>>;
+      boost::intrusive::list<Task,
+                             boost::intrusive::member_hook<Task, TaskHook, &Task::parked_hook>>;
   static constexpr size_t kBuckets = 256;
   TaskList tasks_;
   ParkedList parked_;  // by CmdSN: they arrived before an earlier one
@@ -147,6 +149,7 @@ class Session {
   Task* incoming_task_ = nullptr;
   Chunk* incoming_chunk_ = nullptr;
   R2t* incoming_r2t_ = nullptr;
+  bool incoming_out_of_order_ = false;
   enum class Verdict : uint8_t { none, run, ignore, task_set_full, too_many_immediate } verdict_{};
   std::vector<uint8_t> control_data_;
   Buffer ping_data_;

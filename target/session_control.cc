@@ -46,11 +46,16 @@ Session::Intake Session::on_control_header(const iscsi::PduReader& reader) {
       if (length == 0) return Intake::discard;
       target_ = control_data_;
       return Intake::take;
-    case Opcode::login_request: why_ = "a login request after the login"; return Intake::violation;
+    case Opcode::login_request:
+      why_ = "a login request after the login";
+      return Intake::violation;
     case Opcode::task_management_request:
     case Opcode::logout_request:
-    case Opcode::snack: return Intake::discard;
-    default: why_ = "an opcode that no initiator may send"; return Intake::violation;
+    case Opcode::snack:
+      return Intake::discard;
+    default:
+      why_ = "an opcode that no initiator may send";
+      return Intake::violation;
   }
 }
 
@@ -72,11 +77,20 @@ bool Session::on_control(const iscsi::PduReader& reader) {
     return true;
   }
   switch (code) {
-    case Opcode::nop_out: on_nop_out(reader); break;
-    case Opcode::text_request: on_text(reader); break;
-    case Opcode::logout_request: on_logout(reader); break;
-    case Opcode::task_management_request: on_task_management(reader); break;
-    default: break;
+    case Opcode::nop_out:
+      on_nop_out(reader);
+      break;
+    case Opcode::text_request:
+      on_text(reader);
+      break;
+    case Opcode::logout_request:
+      on_logout(reader);
+      break;
+    case Opcode::task_management_request:
+      on_task_management(reader);
+      break;
+    default:
+      break;
   }
   run_parked();
   return true;
@@ -105,8 +119,8 @@ void Session::on_nop_out(const iscsi::PduReader& reader) {
   response.lun = request.lun;
   answer->item.header = base::load<iscsi::Bhs>(base::as_bytes(response));
   if (data) {
-    const size_t length = std::min<size_t>(reader.data_length(),
-                                           parameters().max_send_data_segment_length);
+    const size_t length =
+        std::min<size_t>(reader.data_length(), parameters().max_send_data_segment_length);
     answer->buffer = std::move(data);
     answer->item.data = answer->buffer.first(length);
   }

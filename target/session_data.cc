@@ -12,6 +12,7 @@ Session::Intake Session::on_data_out_header(const iscsi::PduReader& reader) {
   incoming_task_ = nullptr;
   incoming_chunk_ = nullptr;
   incoming_r2t_ = nullptr;
+  incoming_out_of_order_ = false;
   const uint32_t length = reader.data_length();
   return pdu.ttt == iscsi::kReservedTag ? unsolicited_data(pdu, length)
                                         : solicited_data(pdu, length);
@@ -25,8 +26,8 @@ Session::Intake Session::unsolicited_data(const iscsi::DataOutPdu& pdu, uint32_t
   task->last_progress = shard().loop().now();
   if (pdu.data_sn != task->next_unsolicited_data_sn ||
       pdu.buffer_offset != task->unsolicited_received) {
-    why_ = "unsolicited data out of order";
-    return Intake::violation;
+    incoming_out_of_order_ = true;
+    return Intake::discard;
   }
   const uint64_t end = uint64_t{task->unsolicited_received} + length;
   if (end > parameters().first_burst_length || end > task->expected_length) {
@@ -38,12 +39,14 @@ Session::Intake Session::unsolicited_data(const iscsi::DataOutPdu& pdu, uint32_t
   }
   Chunk* chunk = nullptr;
   switch (task->first_chunk(parameters().first_burst_length, &chunk)) {
-    case Task::FirstChunk::none: return Intake::discard;
+    case Task::FirstChunk::none:
+      return Intake::discard;
     case Task::FirstChunk::no_buffer:
       if (open_r2ts == 0) return Intake::pause;
       task->early = scsi::Status::busy;
       return Intake::discard;
-    case Task::FirstChunk::made: break;
+    case Task::FirstChunk::made:
+      break;
   }
   if (end > chunk->data.capacity()) return Intake::discard;  // beyond what the command moves
   incoming_chunk_ = chunk;
@@ -62,8 +65,8 @@ Session::Intake Session::solicited_data(const iscsi::DataOutPdu& pdu, uint32_t l
   incoming_r2t_ = r2t;
   task.last_progress = shard().loop().now();
   if (pdu.data_sn != r2t->next_data_sn || pdu.buffer_offset != r2t->offset + r2t->received) {
-    why_ = "solicited data out of order";
-    return Intake::violation;
+    incoming_out_of_order_ = true;
+    return Intake::discard;
   }
   if (length > r2t->length - r2t->received) {
     why_ = "more data than the R2T asked for";
@@ -91,7 +94,9 @@ bool Session::on_data_out(const iscsi::PduReader& reader) {
   Chunk* chunk = std::exchange(incoming_chunk_, nullptr);
   R2t* r2t = std::exchange(incoming_r2t_, nullptr);
   incoming_task_ = nullptr;
-  const bool intact = reader.data_digest_ok();
+  // Out of order means that data before it was lost: to be handled like a wrong digest, which at
+  // error recovery level 0 ends the command (RFC 7143 7.8, 7.9).
+  const bool intact = reader.data_digest_ok() && !incoming_out_of_order_;
   if (!intact) {
     reject(reader.bhs(), iscsi::RejectReason::data_digest_error);
     if (task->state == Task::State::parked) {
@@ -106,7 +111,7 @@ bool Session::on_data_out(const iscsi::PduReader& reader) {
     ++r2t->next_data_sn;
     r2t->received += length;
     useful = length;
-    if (final && r2t->received != r2t->length && intact) {
+    if (final && r2t->received != r2t->length && !task->decided && !task->aborted) {
       return unexpected("the data of an R2T ended early");
     }
     if (r2t->received == r2t->length || final) task->close_r2t(*r2t);
@@ -115,7 +120,8 @@ bool Session::on_data_out(const iscsi::PduReader& reader) {
     const uint32_t before = task->unsolicited_received;
     task->unsolicited_received += length;
     if (chunk != nullptr) {
-      useful = std::min(task->unsolicited_received, chunk->length) - std::min(before, chunk->length);
+      useful =
+          std::min(task->unsolicited_received, chunk->length) - std::min(before, chunk->length);
     }
     task->solicited = std::min(task->unsolicited_received, task->transfer);
     if (final) task->unsolicited_open = false;

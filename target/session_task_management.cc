@@ -1,6 +1,7 @@
-// Task management functions (RFC 7143 11.5, 4.2.3). With one connection per session and one TCP order
-// the response fence of RFC 7143 4.2.3.3 is kept by queueing: the answer to a function is queued after
-// every response that precedes it, on this session and (the node collects) on all others.
+// Task management functions (RFC 7143 11.5, 4.2.3). With one connection per session and one TCP
+// order the response fence of RFC 7143 4.2.3.3 is kept by queueing: the answer to a function is
+// queued after every response that precedes it, on this session and (the node collects) on all
+// others.
 
 #include "common/iscsi/sequence.h"
 #include "target/connection.h"
@@ -18,15 +19,19 @@ void Session::on_task_management(const iscsi::PduReader& reader) {
   const auto function = static_cast<TaskFunction>(request.flags & iscsi::kTaskFunctionMask);
   if (discovery_ || logging_out_) return answer(request.itt, TaskResponse::function_rejected);
   switch (function) {
-    case TaskFunction::abort_task: return abort_task(request);
+    case TaskFunction::abort_task:
+      return abort_task(request);
     case TaskFunction::target_warm_reset:
-    case TaskFunction::target_cold_reset: return reset(request, function, 0);
+    case TaskFunction::target_cold_reset:
+      return reset(request, function, 0);
     case TaskFunction::abort_task_set:
     case TaskFunction::clear_task_set:
-    case TaskFunction::logical_unit_reset: break;
+    case TaskFunction::logical_unit_reset:
+      break;
     case TaskFunction::task_reassign:
       return answer(request.itt, TaskResponse::reassignment_not_supported);
-    default: return answer(request.itt, TaskResponse::function_not_supported);
+    default:
+      return answer(request.itt, TaskResponse::function_not_supported);
   }
   NexusUnit* nexus_unit = find_unit(request.lun);
   if (nexus_unit == nullptr) return answer(request.itt, TaskResponse::lun_does_not_exist);
@@ -83,8 +88,8 @@ void Session::reset(const TaskManagementRequestPdu& request, TaskFunction functi
   shard().node().reset(std::move(call), [this_id = id_, &shard = shard(),
                                          itt = request.itt.get()](bool complete) noexcept {
     if (Session* session = shard.find_session(this_id)) {
-      session->answer(itt, complete ? TaskResponse::function_complete
-                                    : TaskResponse::function_rejected);
+      session->answer(itt,
+                      complete ? TaskResponse::function_complete : TaskResponse::function_rejected);
     }
   });
 }

@@ -7,8 +7,8 @@
 namespace holdfast::target {
 namespace {
 
-// TTT: 4 bits of R2T number, 14 bits of task slot, 13 bits of the task's serial number, so that late
-// data for a reused slot finds no open R2T. The top bit stays 0: never the reserved tag.
+// TTT: 4 bits of R2T number, 14 bits of task slot, 13 bits of the task's serial number, so that
+// late data for a reused slot finds no open R2T. The top bit stays 0: never the reserved tag.
 constexpr unsigned kR2tBits = 4;
 constexpr unsigned kSlotBits = 14;
 static_assert(kMaxOutstandingR2t <= 1 << kR2tBits && kMaxTasks <= 1 << kSlotBits);
@@ -102,7 +102,8 @@ bool Shard::affected(const Task& task, const AbortRequest& request) const {
     return false;
   }
   if (request.target.has_value() && nexus.target_name != *request.target) return false;
-  return request.nexuses.empty() || std::ranges::find(request.nexuses, nexus) != request.nexuses.end();
+  return request.nexuses.empty() ||
+         std::ranges::find(request.nexuses, nexus) != request.nexuses.end();
 }
 
 void Shard::abort_tasks(AbortRequest request, Done done) {

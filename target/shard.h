@@ -1,6 +1,6 @@
 #pragma once
-// One loop with the connections placed on it: pools, units, sessions. Implements what the control loop
-// asks of it. Thread: its loop's.
+// One loop with the connections placed on it: pools, units, sessions. Implements what the control
+// loop asks of it. Thread: its loop's.
 
 #include <atomic>
 #include <chrono>
@@ -136,10 +136,9 @@ class Shard final : public ShardControl {
 
   boost::intrusive::list<Task, boost::intrusive::member_hook<Task, TaskHook, &Task::wait_hook>>
       waiting_tasks_;
-  boost::intrusive::list<Connection,
-                         boost::intrusive::member_hook<Connection,
-                                                       boost::intrusive::list_member_hook<>,
-                                                       &Connection::paused_hook>>
+  boost::intrusive::list<
+      Connection, boost::intrusive::member_hook<Connection, boost::intrusive::list_member_hook<>,
+                                                &Connection::paused_hook>>
       paused_;
 
   uint64_t logins_failed_ = 0;

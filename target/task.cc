@@ -22,17 +22,20 @@ bool gathers(const scsi::Command& command) {
     case Operation::write_same:
     case Operation::unmap:
     case Operation::persistent_reserve_out:
-    case Operation::mode_select: return true;
-    case Operation::verify: return command.bytchk == 3;
-    default: return false;
+    case Operation::mode_select:
+      return true;
+    case Operation::verify:
+      return command.bytchk == 3;
+    default:
+      return false;
   }
 }
 
 void record(LatencyHistogram& histogram, io::Duration took) {
-  const auto us = static_cast<uint64_t>(
-      std::chrono::duration_cast<std::chrono::microseconds>(took).count());
-  const auto bucket = std::min<size_t>(static_cast<size_t>(std::bit_width(us)),
-                                       LatencyHistogram::kBuckets - 1);
+  const auto us =
+      static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::microseconds>(took).count());
+  const auto bucket =
+      std::min<size_t>(static_cast<size_t>(std::bit_width(us)), LatencyHistogram::kBuckets - 1);
   ++histogram.buckets[bucket];
   histogram.sum_us += us;
   ++histogram.count;
@@ -152,14 +155,15 @@ void Task::start() {
   if (nexus_unit->commands > kMaxCommandsPerNexusUnit) {
     return complete(scsi::Status::task_set_full);
   }
-  if (const std::optional<scsi::Sense> refusal = check()) return fail(*refusal);
+  if (const std::optional<scsi::Sense> refusal = check_unit()) return fail(*refusal);
   if (conflicts_with_reservation()) return complete(scsi::Status::reservation_conflict);
+  if (const std::optional<scsi::Sense> refusal = check_medium()) return fail(*refusal);
   dispatch();
 }
 
-// In the order of SAM-5 5.14 and SPC-4: attention first, then what is wrong with the command, then
-// whether the unit can serve it.
-std::optional<scsi::Sense> Task::check() const {
+// Attention first (SAM-5 5.14), then what is wrong with the CDB, then whether the unit can serve it
+// through this port and now.
+std::optional<scsi::Sense> Task::check_unit() const {
   const scsi::CommandRow* row = decoded.has_value() ? decoded->row : nullptr;
   const bool keeps_attention = row != nullptr && row->has(scsi::kKeepsUnitAttention);
   if (!keeps_attention) {
@@ -169,7 +173,8 @@ std::optional<scsi::Sense> Task::check() const {
   }
   if (row == nullptr) return decoded.error();
   const UnitState& known = unit().state();
-  const PortalGroupView* group = shard().map()->find_portal_group(session->nexus().portal_group_tag);
+  const PortalGroupView* group =
+      shard().map()->find_portal_group(session->nexus().portal_group_tag);
   if (group != nullptr && group->alua != scsi::AluaState::active_optimized) {
     if (const auto refusal = scsi::check_alua(group->alua, *row)) return refusal;
   }
@@ -179,7 +184,13 @@ std::optional<scsi::Sense> Task::check() const {
       return scsi::kMediumNotPresent;
     }
   }
-  if (row->has(scsi::kWritesMedium) &&
+  return std::nullopt;
+}
+
+// After the reservation check. Write protection is told before a range or a limit that is exceeded.
+std::optional<scsi::Sense> Task::check_medium() const {
+  const UnitState& known = unit().state();
+  if (command().row->has(scsi::kWritesMedium) &&
       (known.description.read_only || known.mode.software_write_protect)) {
     return scsi::kWriteProtected;
   }
@@ -195,10 +206,11 @@ void Task::dispatch() {
     case Operation::read:
     case Operation::write:
     case Operation::write_and_verify:
-    case Operation::orwrite: break;
+    case Operation::orwrite:
+      break;
     case Operation::verify:
       if (command().bytchk == 3) return begin_gather(unit().block_size());
-      break;
+      break;  // BYTCHK=0 moves no data
     case Operation::compare_and_write:
       return begin_gather(2 * command().blocks * unit().block_size());
     case Operation::write_same:
@@ -206,14 +218,21 @@ void Task::dispatch() {
       return begin_gather(unit().block_size());
     case Operation::unmap:
     case Operation::persistent_reserve_out:
-    case Operation::mode_select: return begin_gather(command().parameter_list_length);
-    case Operation::synchronize_cache: break;
-    case Operation::get_lba_status: break;
+    case Operation::mode_select:
+      return begin_gather(command().parameter_list_length);
+    case Operation::synchronize_cache:
+      break;
+    case Operation::get_lba_status:
+      break;
     case Operation::pre_fetch:
-    case Operation::test_unit_ready: return complete(scsi::Status::good);
-    case Operation::start_stop_unit: return run_start_stop();
-    case Operation::prevent_allow_medium_removal: return run_prevent_allow();
-    default: return run_parameter_data();
+    case Operation::test_unit_ready:
+      return complete(scsi::Status::good);
+    case Operation::start_stop_unit:
+      return run_start_stop();
+    case Operation::prevent_allow_medium_removal:
+      return run_prevent_allow();
+    default:
+      return run_parameter_data();
   }
   // These use the device for long: a bounded number at a time.
   if (unit().take_place(*this)) {
@@ -230,15 +249,21 @@ void Task::on_turn_to_execute() {
 void Task::run_on_device() {
   started_media = true;
   switch (operation()) {
-    case Operation::synchronize_cache: return run_flush();
-    case Operation::get_lba_status: return run_lba_status();
-    case Operation::write_same: return run_write_same();
-    case Operation::compare_and_write: return run_compare_and_write();
-    case Operation::unmap: return run_unmap();
+    case Operation::synchronize_cache:
+      return run_flush();
+    case Operation::get_lba_status:
+      return run_lba_status();
+    case Operation::write_same:
+      return run_write_same();
+    case Operation::compare_and_write:
+      return run_compare_and_write();
+    case Operation::unmap:
+      return run_unmap();
     case Operation::verify:
-      if (command().bytchk == 3) return run_verify_same();
+      if (command().bytchk != 1) return run_verify();
       return start_transfer();
-    default: return start_transfer();
+    default:
+      return start_transfer();
   }
 }
 
@@ -297,8 +322,9 @@ void Task::maybe_end() {
   if (state != State::active || !(decided || aborted)) return;
   if (waits_for_buffer) shard().stop_waiting(*this);
   if (on_disk > 0) return;
-  // Data the initiator was asked for or announced is still to come; it has nowhere to go but must not
-  // be taken for the start of another command's (RFC 7143 4.2.4.2). An aborted task does not wait.
+  // Data the initiator was asked for or announced is still to come; it has nowhere to go but must
+  // not be taken for the start of another command's (RFC 7143 4.2.4.2). An aborted task does not
+  // wait.
   if (!aborted && (outstanding_r2ts > 0 || unsolicited_open)) return;
   end();
 }
@@ -385,8 +411,7 @@ void Task::send_response() {
   pdu.exp_data_sn = data_in.data_sn;
   response.data = {};
   if (status == scsi::Status::check_condition) {
-    const bool descriptor =
-        nexus_unit != nullptr && unit().state().mode.descriptor_sense;
+    const bool descriptor = nexus_unit != nullptr && unit().state().mode.descriptor_sense;
     const size_t bytes = scsi::encode(sense, descriptor, base::MutableBytes(sense_data).subspan(2));
     base::store(base::MutableBytes(sense_data), base::be16(static_cast<uint16_t>(bytes)));
     response.data = base::Bytes(sense_data).first(bytes + 2);

@@ -1,9 +1,9 @@
 #pragma once
 // One SCSI command from its PDU to its response. docs/target.md draws its life.
 //
-// A task is ACTIVE until it can touch the medium no more and its response is decided; then it is ENDED
-// and only waits for its bytes to be sent. "Drained" means: not active. An aborted task ends as soon as
-// nothing of it is with the backing.
+// A task is ACTIVE until it can touch the medium no more and its response is decided; then it is
+// ENDED and only waits for its bytes to be sent. "Drained" means: not active. An aborted task ends
+// as soon as nothing of it is with the backing.
 
 #include <array>
 #include <boost/intrusive/list.hpp>
@@ -27,22 +27,23 @@ class Shard;
 class Task;
 struct NexusUnit;
 
-// A part of a command's data that is one disk request: at most kChunkBytes when streaming; the whole
-// parameter list, or both halves of COMPARE AND WRITE, otherwise.
+// A part of a command's data that is one disk request: at most kChunkBytes when streaming; the
+// whole parameter list, or both halves of COMPARE AND WRITE, otherwise.
 struct Chunk {
-  Chunk() : item(this, [](SendItem& sent) noexcept { static_cast<Chunk*>(sent.owner)->on_sent(); }) {}
+  Chunk()
+      : item(this, [](SendItem& sent) noexcept { static_cast<Chunk*>(sent.owner)->on_sent(); }) {}
 
   Task* task = nullptr;
   boost::intrusive::list_member_hook<> task_hook;
   boost::intrusive::list_member_hook<> unit_hook;  // LogicalUnit: writing, or held by a gate
-  uint32_t offset = 0;    // bytes from the start of the command's data
+  uint32_t offset = 0;                             // bytes from the start of the command's data
   uint32_t length = 0;
   uint32_t received = 0;  // data-out
   Buffer data;
-  Buffer compare;         // what the medium holds: VERIFY, ORWRITE, COMPARE AND WRITE
+  Buffer compare;  // what the medium holds: VERIFY, ORWRITE, COMPARE AND WRITE
   base::MutableBytes bytes;
   std::shared_ptr<const void> pin;  // keeps mapped memory until it is sent
-  BlockRange range;       // of the write request under way or held
+  BlockRange range;                 // of the write request under way or held
   enum class Step : uint8_t { idle, reading, held, writing, verifying, other } step = Step::idle;
   bool on_disk = false;
   bool launched = false;  // all of its data has come and its disk requests have begun
@@ -94,10 +95,10 @@ class Task {
   io::Instant last_progress{};
 
   // Data.
-  uint32_t length = 0;         // what the CDB moves
-  uint32_t transfer = 0;       // of it, what fits the expected length, in whole blocks
-  uint32_t next_offset = 0;    // where the next chunk starts
-  uint32_t solicited = 0;      // data-out asked for or promised without asking, from the start
+  uint32_t length = 0;       // what the CDB moves
+  uint32_t transfer = 0;     // of it, what fits the expected length, in whole blocks
+  uint32_t next_offset = 0;  // where the next chunk starts
+  uint32_t solicited = 0;    // data-out asked for or promised without asking, from the start
   uint32_t unsolicited_received = 0;
   uint32_t next_unsolicited_data_sn = 0;
   bool unsolicited_open = false;  // more unsolicited data is to come
@@ -107,15 +108,15 @@ class Task {
   uint8_t on_disk = 0;
   uint8_t outstanding_r2ts = 0;
   uint32_t r2t_sn = 0;
-  uint32_t media_length = 0;   // what the loop over the medium covers
-  uint32_t done_bytes = 0;     // of it, completed
-  uint32_t data_sent = 0;      // Data-In queued
+  uint32_t media_length = 0;  // what the loop over the medium covers
+  uint32_t done_bytes = 0;    // of it, completed
+  uint32_t data_sent = 0;     // Data-In queued
   std::array<R2t, kMaxOutstandingR2t> r2ts;
   DataInProgress data_in;
-  Buffer parameters;           // parameter data to send
-  uint32_t gather_bytes = 0;   // how much data-out is needed before anything is done
+  Buffer parameters;          // parameter data to send
+  uint32_t gather_bytes = 0;  // how much data-out is needed before anything is done
   bool gathered = false;
-  uint64_t cursor = 0;         // commands that loop over ranges: where they are
+  uint64_t cursor = 0;  // commands that loop over ranges: where they are
   uint32_t range_count = 0;
   uint32_t extent_queries = 0;
   bool pattern_writes = false;  // WRITE SAME: data is written; COMPARE AND WRITE: it compared equal
@@ -147,8 +148,8 @@ class Task {
   Task* next_same_bucket = nullptr;
 
   using ChunkList = boost::intrusive::list<
-      Chunk,
-      boost::intrusive::member_hook<Chunk, boost::intrusive::list_member_hook<>, &Chunk::task_hook>>;
+      Chunk, boost::intrusive::member_hook<Chunk, boost::intrusive::list_member_hook<>,
+                                           &Chunk::task_hook>>;
   ChunkList chunks;
 
   // Nothing of it is left to be sent: frees the slot.
@@ -186,7 +187,8 @@ class Task {
   static void on_response_sent(SendItem& item) noexcept;
 
   // task.cc
-  std::optional<scsi::Sense> check() const;
+  std::optional<scsi::Sense> check_unit() const;
+  std::optional<scsi::Sense> check_medium() const;
   bool conflicts_with_reservation() const;
   void dispatch();
   void run_on_device();
@@ -202,7 +204,6 @@ class Task {
   void fail_from_errno(int32_t error, bool reading, uint64_t offset);
 
   // task_transfer.cc: READ, WRITE, VERIFY, WRITE AND VERIFY, ORWRITE
-  bool reads_only() const;
   bool compares() const;
   uint32_t max_live_chunks() const;
   void start_transfer();
@@ -215,7 +216,6 @@ class Task {
   void solicit();
   void queue_r2t(R2t& r2t, const Chunk& chunk);
   void chunk_received(Chunk& chunk);
-  void chunk_read(Chunk& chunk);
   void chunk_verified(Chunk& chunk);
   void chunk_written(Chunk& chunk);
   void chunk_done(Chunk& chunk);
@@ -235,8 +235,9 @@ class Task {
   void run_compare_and_write();
   void read_for_compare();
   void continue_compare_and_write(Chunk& chunk);
-  void run_verify_same();
-  void continue_verify_same(Chunk& chunk);
+  void run_verify();
+  void continue_verify(Chunk& chunk);
+  uint64_t range_bytes() const;
   void run_write_same();
   void write_pattern();
   void continue_write_same(Chunk& chunk, int32_t result);

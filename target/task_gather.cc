@@ -17,8 +17,13 @@ using scsi::Operation;
 
 void Task::begin_gather(uint32_t bytes) {
   gather_bytes = bytes;
+  // Where the data decides what is written, its length must be the one the CDB means: an initiator
+  // that has something else in mind must not change the medium.
+  if (command().row->has(scsi::kMediumAccess) && expected_length != bytes &&
+      operation() != Operation::unmap) {
+    return fail(scsi::kInvalidFieldInCdb);
+  }
   if (bytes == 0) return run_gathered();
-  // The initiator says it sends less than the CDB needs: nothing may be done by halves.
   if (transfer < bytes) return fail(scsi::kParameterListLengthError);
   continue_gather();
 }
@@ -37,9 +42,12 @@ void Task::continue_gather() {
 void Task::run_gathered() {
   gathered = true;
   switch (operation()) {
-    case Operation::persistent_reserve_out: return run_reserve_out();
-    case Operation::mode_select: return run_mode_select();
-    default: break;
+    case Operation::persistent_reserve_out:
+      return run_reserve_out();
+    case Operation::mode_select:
+      return run_mode_select();
+    default:
+      break;
   }
   if (unit().take_place(*this)) {
     has_place = true;
@@ -59,12 +67,18 @@ Chunk* Task::driver_chunk() {
 
 void Task::continue_on_device(Chunk& chunk, int32_t result) {
   switch (operation()) {
-    case Operation::compare_and_write: return continue_compare_and_write(chunk);
-    case Operation::write_same: return continue_write_same(chunk, result);
-    case Operation::unmap: return continue_unmap(chunk);
-    case Operation::verify: return continue_verify_same(chunk);
-    case Operation::get_lba_status: return continue_lba_status(chunk);
-    default: return complete(scsi::Status::good);  // SYNCHRONIZE CACHE
+    case Operation::compare_and_write:
+      return continue_compare_and_write(chunk);
+    case Operation::write_same:
+      return continue_write_same(chunk, result);
+    case Operation::unmap:
+      return continue_unmap(chunk);
+    case Operation::verify:
+      return continue_verify(chunk);
+    case Operation::get_lba_status:
+      return continue_lba_status(chunk);
+    default:
+      return complete(scsi::Status::good);  // SYNCHRONIZE CACHE
   }
 }
 
@@ -129,40 +143,44 @@ void Task::continue_compare_and_write(Chunk& chunk) {
   const uint32_t half = chunk.length / 2;
   const uint8_t* expected = chunk.bytes.data();
   const uint8_t* found = chunk.compare.data();
-  const auto at = static_cast<uint32_t>(std::mismatch(expected, expected + half, found).first -
-                                        expected);
+  const auto at =
+      static_cast<uint32_t>(std::mismatch(expected, expected + half, found).first - expected);
   if (at != half) return fail(scsi::kMiscompare.with_information(at));
   pattern_writes = true;
   unit().write(chunk, start_offset(), base::Bytes(chunk.bytes).subspan(half), command().fua);
 }
 
-// --- VERIFY with BYTCHK=11b: one block against each (SBC-3 5.32) ---
+// --- VERIFY against the medium alone, or one block against each (BYTCHK=00b, 11b; SBC-3 5.32) ---
 
-void Task::run_verify_same() {
-  Chunk& chunk = chunks.front();
-  if (!chunk.compare) chunk.compare = shard().buffers().acquire(kChunkBytes);
-  if (!chunk.compare) {
-    resume_with_buffer = &Task::run_verify_same;
+uint64_t Task::range_bytes() const {
+  return scsi::block_count(command(), unit().state().description.capacity_blocks) *
+         unit().block_size();
+}
+
+void Task::run_verify() {
+  Chunk* chunk = driver_chunk();
+  if (chunk != nullptr && !chunk->compare) chunk->compare = shard().buffers().acquire(kChunkBytes);
+  if (chunk == nullptr || !chunk->compare) {
+    resume_with_buffer = &Task::run_verify;
     return wait_for_buffer();
   }
   const uint64_t total = uint64_t{command().blocks} * unit().block_size();
   if (cursor == total) return complete(scsi::Status::good);
   const auto bytes = static_cast<uint32_t>(std::min<uint64_t>(kChunkBytes, total - cursor));
-  read_from_disk(chunk, Chunk::Step::verifying, start_offset() + cursor,
-                 chunk.compare.first(bytes));
+  read_from_disk(*chunk, Chunk::Step::other, start_offset() + cursor, chunk->compare.first(bytes));
 }
 
-void Task::continue_verify_same(Chunk& chunk) {
+void Task::continue_verify(Chunk& chunk) {
   const uint32_t block = unit().block_size();
   const uint64_t total = uint64_t{command().blocks} * block;
   const uint64_t bytes = std::min<uint64_t>(kChunkBytes, total - cursor);
-  for (uint64_t at = 0; at < bytes; ++at) {
+  for (uint64_t at = 0; command().bytchk == 3 && at < bytes; ++at) {
     if (chunk.compare.data()[at] != chunk.bytes[at % block]) {
       return fail(scsi::kMiscompare.with_information(cursor + at));
     }
   }
   cursor += bytes;
-  run_verify_same();
+  run_verify();
 }
 
 // --- WRITE SAME (SBC-3 5.47) ---
@@ -173,7 +191,7 @@ void Task::run_write_same() {
     resume_with_buffer = &Task::run_write_same;
     return wait_for_buffer();
   }
-  const uint64_t bytes = uint64_t{command().blocks} * unit().block_size();
+  const uint64_t bytes = range_bytes();
   const base::Bytes block = gathered_bytes();
   const bool zeroes = std::ranges::all_of(block, [](uint8_t byte) { return byte == 0; });
   if (bytes == 0) return complete(scsi::Status::good);
@@ -202,7 +220,7 @@ void Task::write_pattern() {
     }
   }
   pattern_writes = true;
-  const uint64_t left = uint64_t{command().blocks} * block - cursor;
+  const uint64_t left = range_bytes() - cursor;
   unit().write(chunk, start_offset() + cursor,
                chunk.compare.first(std::min<uint64_t>(left, kChunkBytes)), false);
 }
@@ -212,7 +230,7 @@ void Task::continue_write_same(Chunk&, int32_t result) {
     if (result < 0) return write_pattern();  // may_fall_back()
     return complete(scsi::Status::good);
   }
-  const uint64_t total = uint64_t{command().blocks} * unit().block_size();
+  const uint64_t total = range_bytes();
   cursor += std::min<uint64_t>(total - cursor, kChunkBytes);
   if (cursor == total) return complete(scsi::Status::good);
   write_pattern();
@@ -229,9 +247,8 @@ void Task::run_unmap() {
     return wait_for_buffer();
   }
   auto* ranges = reinterpret_cast<scsi::UnmapRange*>(chunk.compare.data());
-  const scsi::Outcome<size_t> count =
-      scsi::parse_unmap(gathered_bytes(), unit().state().description,
-                        std::span(ranges, scsi::kMaxUnmapDescriptors));
+  const scsi::Outcome<size_t> count = scsi::parse_unmap(
+      gathered_bytes(), unit().state().description, std::span(ranges, scsi::kMaxUnmapDescriptors));
   if (!count.has_value()) return fail(count.error());
   range_count = static_cast<uint32_t>(*count);
   cursor = 0;
@@ -291,7 +308,8 @@ void Task::continue_lba_status(Chunk& chunk) {
   const uint64_t capacity = unit().state().description.capacity_blocks;
   const bool mapped = extent.state == io::ExtentState::mapped;
   // A block that is only partly deallocated is mapped.
-  uint64_t blocks = mapped ? (extent.length_bytes + block - 1) / block : extent.length_bytes / block;
+  uint64_t blocks =
+      mapped ? (extent.length_bytes + block - 1) / block : extent.length_bytes / block;
   const bool deallocated = !mapped && blocks > 0;
   blocks = std::clamp<uint64_t>(blocks, 1, std::min<uint64_t>(capacity - cursor, UINT32_MAX));
   const auto provisioning =

@@ -40,25 +40,31 @@ scsi::Outcome<size_t> Task::build_parameter_data(base::MutableBytes out) {
   const UnitState& known = unit().state();
   const scsi::LunDescription& description = known.description;
   switch (operation()) {
-    case Operation::inquiry: return scsi::inquiry(command(), description, session->port(), out);
-    case Operation::request_sense: return build_request_sense(out);
-    case Operation::mode_sense: return scsi::mode_sense(command(), description, known.mode, out);
+    case Operation::inquiry:
+      return scsi::inquiry(command(), description, session->port(), out);
+    case Operation::request_sense:
+      return build_request_sense(out);
+    case Operation::mode_sense:
+      return scsi::mode_sense(command(), description, known.mode, out);
     case Operation::read_capacity_10:
-    case Operation::read_capacity_16: return scsi::read_capacity(command(), description, out);
-    case Operation::report_luns: return build_report_luns(out);
+    case Operation::read_capacity_16:
+      return scsi::read_capacity(command(), description, out);
+    case Operation::report_luns:
+      return build_report_luns(out);
     case Operation::report_supported_operation_codes:
       return scsi::report_supported_operation_codes(command(), description, out);
     case Operation::report_supported_task_management_functions:
       return scsi::report_supported_task_management_functions(command(), out);
-    case Operation::report_target_port_groups: return build_port_groups(out);
+    case Operation::report_target_port_groups:
+      return build_port_groups(out);
     case Operation::persistent_reserve_in:
       return known.reservations.in(command().reserve_in(), out);
     case Operation::get_lba_status: {
-      const auto* extents =
-          reinterpret_cast<const scsi::LbaExtent*>(chunks.front().compare.data());
+      const auto* extents = reinterpret_cast<const scsi::LbaExtent*>(chunks.front().compare.data());
       return scsi::lba_status(std::span(extents, range_count), out);
     }
-    default: return std::unexpected(scsi::kInvalidOpcode);
+    default:
+      return std::unexpected(scsi::kInvalidOpcode);
   }
 }
 
@@ -118,8 +124,7 @@ void Task::send_parameters(size_t bytes) {
 // A LUN that is none (SPC-4 5.10, 6.6.2, 6.33).
 void Task::run_without_unit() {
   if (!decoded.has_value()) return fail(scsi::kLunNotSupported);
-  const bool answers = operation() == Operation::inquiry ||
-                       operation() == Operation::report_luns ||
+  const bool answers = operation() == Operation::inquiry || operation() == Operation::report_luns ||
                        operation() == Operation::request_sense;
   if (!answers) return fail(scsi::kLunNotSupported);
   const uint32_t room = std::min(command().allocation_length, kMaxParameterBytes);

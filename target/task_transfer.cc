@@ -1,5 +1,5 @@
-// Streaming commands: READ, WRITE, VERIFY, WRITE AND VERIFY, ORWRITE. Their data moves in chunks, a few
-// at a time, so that a command of any size holds a bounded part of the buffers.
+// Streaming commands: READ, WRITE, VERIFY, WRITE AND VERIFY, ORWRITE. Their data moves in chunks, a
+// few at a time, so that a command of any size holds a bounded part of the buffers.
 
 #include <algorithm>
 #include <cstring>
@@ -11,11 +11,6 @@
 namespace holdfast::target {
 
 using scsi::Operation;
-
-bool Task::reads_only() const {
-  return operation() == Operation::read ||
-         (operation() == Operation::verify && command().bytchk == 0);
-}
 
 bool Task::compares() const {
   return operation() == Operation::orwrite || operation() == Operation::verify ||
@@ -37,7 +32,7 @@ void Task::start_transfer() {
     media_length = static_cast<uint32_t>(base::round_up(transfer, block));
     data_in.burst_left = session->connection().send_queue().max_burst();
   } else {
-    media_length = reads_only() ? bytes : transfer;
+    media_length = transfer;
   }
   if (media_length == 0) return complete(scsi::Status::good);
   if (operation() == Operation::read && !session->parameters().data_digest &&
@@ -49,7 +44,7 @@ void Task::start_transfer() {
 
 void Task::pump() {
   if (decided || aborted || !started_media) return;
-  reads_only() ? pump_read() : pump_out();
+  operation() == Operation::read ? pump_read() : pump_out();
 }
 
 // The medium lies in memory: its bytes are sent from where they are. (With a data digest they are
@@ -116,8 +111,8 @@ void Task::on_buffer_available() {
 // Asks for what has room in a chunk and was neither sent unasked nor asked for.
 void Task::solicit() {
   if (unsolicited_open) return;
-  const uint32_t most = std::min<uint32_t>(session->parameters().max_outstanding_r2t,
-                                           kMaxOutstandingR2t);
+  const uint32_t most =
+      std::min<uint32_t>(session->parameters().max_outstanding_r2t, kMaxOutstandingR2t);
   for (Chunk& chunk : chunks) {
     while (solicited >= chunk.offset && solicited - chunk.offset < chunk.length) {
       if (outstanding_r2ts >= most) return;
@@ -133,8 +128,8 @@ void Task::queue_r2t(R2t& r2t, const Chunk& chunk) {
   r2t.active = r2t.queued = true;
   r2t.ttt = shard().ttt_of(*this, r2t);
   r2t.offset = solicited;
-  r2t.length = std::min(session->parameters().max_burst_length,
-                        chunk.offset + chunk.length - solicited);
+  r2t.length =
+      std::min(session->parameters().max_burst_length, chunk.offset + chunk.length - solicited);
   r2t.received = 0;
   r2t.next_data_sn = 0;
   solicited += r2t.length;
@@ -199,19 +194,20 @@ void Task::on_disk_done(Chunk& chunk, int32_t result) {
     // maybe_end() may free the task and all its chunks.
     return maybe_end();
   }
-  if (gathering || step == Chunk::Step::other) return continue_on_device(chunk, result);
-  switch (step) {
-    case Chunk::Step::reading: return chunk_read(chunk);
-    case Chunk::Step::verifying: return chunk_verified(chunk);
-    case Chunk::Step::writing: return chunk_written(chunk);
-    default: ASSERT(false);
+  if (gathering || step == Chunk::Step::other || operation() == Operation::write_same) {
+    return continue_on_device(chunk, result);
   }
-}
-
-void Task::chunk_read(Chunk& chunk) {
-  if (operation() == Operation::verify) return chunk_done(chunk);
-  chunk.ready = true;
-  send_ready_chunks();
+  switch (step) {
+    case Chunk::Step::reading:
+      chunk.ready = true;
+      return send_ready_chunks();
+    case Chunk::Step::verifying:
+      return chunk_verified(chunk);
+    case Chunk::Step::writing:
+      return chunk_written(chunk);
+    default:
+      ASSERT(false);
+  }
 }
 
 void Task::chunk_verified(Chunk& chunk) {
@@ -221,8 +217,8 @@ void Task::chunk_verified(Chunk& chunk) {
     return unit().write(chunk, offset, chunk.bytes, command().fua);
   }
   if (command().bytchk == 1) {
-    const auto differs = std::ranges::mismatch(
-        chunk.bytes, base::Bytes(chunk.compare.first(chunk.length)));
+    const auto differs =
+        std::ranges::mismatch(chunk.bytes, base::Bytes(chunk.compare.first(chunk.length)));
     if (differs.in1 != chunk.bytes.end()) {
       const auto at = static_cast<uint64_t>(differs.in1 - chunk.bytes.begin());
       return fail(scsi::kMiscompare.with_information(chunk.offset + at));

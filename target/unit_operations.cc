@@ -61,8 +61,6 @@ void UnitOperations::reset(ResetCall call, NodeLink::Reply<bool> reply) {
   std::vector<Shards::Ask> steps;
   for (Unit* const unit : units) {
     if (call.function != TaskFunction::clear_task_set) unit->mode = {};  // SPC-4 6.11.1: defaults
-    node_.reservations.abort_waiting(
-        [id = unit->id](const PrOutCall& waiting) { return waiting.unit == id; });
     steps.push_back(reset_step(*unit, call));
   }
   auto finish = [this, shard = call.shard, function = call.function, target = call.target,
@@ -84,6 +82,9 @@ void UnitOperations::reset(ResetCall call, NodeLink::Reply<bool> reply) {
     return;
   }
   node_.shards.ask_all(std::move(steps), node_.drain_deadline(), std::move(finish));
+  node_.reservations.abort_waiting([&](const PrOutCall& waiting) {
+    return std::ranges::find(units, waiting.unit, &Unit::id) != units.end();
+  });
 }
 
 void UnitOperations::acquire_exclusive(uint32_t shard, UnitId id, BlockRange range,

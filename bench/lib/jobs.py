@@ -76,7 +76,7 @@ QUICK_SERIES = ["floor*", "holdfast-ram*", "tgt-ram", "holdfast-disk", "tgt-disk
 
 
 def select(items, patterns, what):
-    """The items whose name or kind matches one of the patterns; a pattern without any is an error."""
+    """The items whose name or kind matches a pattern; a pattern without any is an error."""
     chosen = set()
     for pattern in patterns:
         hits = {item.name for item in items

@@ -152,8 +152,8 @@ def aims(cells):
                 MOST_CPU_US, False, " us"),
             Aim(f"4 KiB {what}, depth 32: IOPS per CPU second / tgt",
                 over("target_cpu_us", tgt, ours), LEAST_PER_CPU_SECOND, True),
-            Aim(f"4 KiB {what}, depth 32: IOPS / tgt (wanted: SPDK's ratio)", over("iops", ours, tgt),
-                SPDK_OVER_TGT[job], True),
+            Aim(f"4 KiB {what}, depth 32: IOPS / tgt (wanted: SPDK's ratio)",
+                over("iops", ours, tgt), SPDK_OVER_TGT[job], True),
         ]
     for job, what in (("r4k-q1", "read"), ("w4k-q1", "write")):
         out += [

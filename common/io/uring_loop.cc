@@ -63,8 +63,8 @@ UringLoop::~UringLoop() {
 
 void UringLoop::run() {
   // By hand: Debian's liburing 2.3 declares io_uring_enable_rings() but does not export it.
-  const long enabled = syscall(__NR_io_uring_register, ring_.ring_fd,
-                               IORING_REGISTER_ENABLE_RINGS, nullptr, 0);
+  const long enabled =
+      syscall(__NR_io_uring_register, ring_.ring_fd, IORING_REGISTER_ENABLE_RINGS, nullptr, 0);
   ASSERT(enabled == 0);
   unsigned workers[2] = {kMaxKernelWorkers, kMaxKernelWorkers};
   if (const int error = io_uring_register_iowq_max_workers(&ring_, workers); error < 0) {

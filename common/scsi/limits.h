@@ -18,8 +18,9 @@ inline constexpr uint32_t kMaxUnmapDescriptors = 256;
 inline constexpr uint32_t kMaxUnmapBytes = 512U << 20;
 inline constexpr uint32_t kMaxWriteSameBytes = 256U << 20;
 
-// One command's data: bounds the slabs a single command can hold.
-inline constexpr uint32_t kMaxTransferBytes = 16U << 20;
+// One command's data. It moves in chunks, so this bounds time, not memory; initiators that read no
+// VPD page still send 65536 blocks of 512 bytes.
+inline constexpr uint32_t kMaxTransferBytes = 32U << 20;
 
 // Parameter lists of MODE SELECT. All pages at once are below 100 bytes.
 inline constexpr uint32_t kMaxModeParameterBytes = 512;

@@ -1,15 +1,18 @@
-"""tests/conformance/skips.txt: the skips of iscsi-test-cu that are right, each with its reason.
+"""What iscsi-test-cu may print although it is not a pass, each with its reason: skips.txt are skips
+that are right, wrong_tests.txt failures where the test itself is wrong.
 
 A line:   test | flavours | message | reason
-test and message are shell patterns; flavours is a comma list of names of flavours.py, or * when the
-test can run on none of them. An entry that matches nothing is an error too: it hides the next skip.
+test and message are shell patterns; flavours is a comma list of names of flavours.py, or * for all:
+then the test need not run to its end on any. An entry that matches nothing is an error too: it would
+hide the next skip or failure.
 """
 
 import dataclasses
 import fnmatch
 import pathlib
 
-FILE = pathlib.Path(__file__).with_name("skips.txt")
+SKIPS = pathlib.Path(__file__).with_name("skips.txt")
+WRONG_TESTS = pathlib.Path(__file__).with_name("wrong_tests.txt")
 
 
 @dataclasses.dataclass
@@ -18,7 +21,7 @@ class Entry:
     flavours: str
     message: str
     reason: str
-    line: int
+    where: str
     used: bool = False
 
     def for_flavour(self, flavour) -> bool:
@@ -28,7 +31,7 @@ class Entry:
         return fnmatch.fnmatchcase(test, self.test)
 
 
-def load(path=FILE) -> list:
+def load(path) -> list:
     entries = []
     for number, line in enumerate(path.read_text().splitlines(), 1):
         if not line.strip() or line.startswith("#"):
@@ -36,12 +39,12 @@ def load(path=FILE) -> list:
         fields = [field.strip() for field in line.split("|")]
         if len(fields) != 4 or not all(fields):
             raise AssertionError(f"{path.name}:{number}: four fields with text are needed")
-        entries.append(Entry(*fields, line=number))
+        entries.append(Entry(*fields, where=f"{path.name}:{number}"))
     return entries
 
 
 def find(entries, test, flavour, message):
-    """The entry that allows this skip, or None."""
+    """The entry that allows this, or None."""
     for entry in entries:
         if entry.for_test(test) and entry.for_flavour(flavour) and \
                 fnmatch.fnmatchcase(message, entry.message):

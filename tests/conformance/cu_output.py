@@ -20,15 +20,17 @@ class TestResult:
 
 def parse(suite: str, output: str) -> list:
     """The results of one run of one suite. AssertionError when the output is not complete."""
-    results, current = [], None
+    results, current, ended = [], None, False
     for line in output.splitlines():
         start = TEST_LINE.match(line)
         if start:
-            current = TestResult(f"{suite}.{start[1]}")
+            current, ended = TestResult(f"{suite}.{start[1]}"), False
             results.append(current)
             line = start[2]
         if current is None:
             continue
+        if ended and not ASSERTION_LINE.match(line):
+            continue  # the tool's own tidying up between tests
         if "[SKIPPED]" in line:
             current.skips.append(line.split("[SKIPPED]", 1)[1].strip())
         elif "[FAILED]" in line:
@@ -38,6 +40,7 @@ def parse(suite: str, output: str) -> list:
         end = END_LINE.match(line)
         if end:
             current.passed = end[1] == "passed"
+            ended = True
     _check_summary(output, results)
     return results
 

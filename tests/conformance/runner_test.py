@@ -47,16 +47,16 @@ class Output(unittest.TestCase):
 class Rules(unittest.TestCase):
     THIN, THICK = (types.SimpleNamespace(name=name) for name in ("thin", "thick"))
 
-    def run_through(self, entries, *seen):
+    def run_through(self, skips, *seen):
         """Problems after results (flavour, skips) of one test, for flavours thin and thick."""
-        report = run_iscsi_test_cu.Report(entries)
+        report = run_iscsi_test_cu.Report(skips, [])
         for flavour, skips in seen:
             report.add(flavour, cu_output.TestResult("Unmap.Simple", True, list(skips)))
         report.close({"SCSI.Unmap": ["Unmap.Simple"]}, ["thin", "thick"])
         return report.problems
 
     def entry(self, flavours="thick", message="*LBPU*", test="Unmap.*"):
-        return allow_list.Entry(test, flavours, message, "a reason", 1)
+        return allow_list.Entry(test, flavours, message, "a reason", "list:1")
 
     def test_a_skip_needs_an_entry(self):
         seen = (self.THIN, []), (self.THICK, ["no LBPU."])
@@ -76,10 +76,12 @@ class Rules(unittest.TestCase):
         self.assertIn("no flavour", self.run_through([self.entry("thin,thick")], *seen)[0])
         self.assertEqual(self.run_through([self.entry("*")], *seen), [])
 
-    def test_a_failure_is_a_problem(self):
-        report = run_iscsi_test_cu.Report([])
-        report.add(self.THIN, cu_output.TestResult("Unmap.Simple", False))
-        self.assertEqual(len(report.problems), 1)
+    def test_a_failure_is_a_problem_unless_the_test_is_wrong(self):
+        for wrong_tests, problems in (([], 1), ([self.entry("thin", "1. test_unmap.c*")], 0)):
+            report = run_iscsi_test_cu.Report([], wrong_tests)
+            report.add(self.THIN, cu_output.TestResult("Unmap.Simple", False, [],
+                                                       ["1. test_unmap.c:3  - CU_FAIL"]))
+            self.assertEqual(len(report.problems), problems)
 
 
 if __name__ == "__main__":

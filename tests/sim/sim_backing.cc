@@ -9,8 +9,6 @@ using namespace std::chrono_literals;
 
 namespace {
 
-constexpr uint64_t kBufferAlignment = 4096;
-
 class SimBlockDevice final : public io::BlockDevice {
  public:
   SimBlockDevice(SimDisk& disk, SimLoop& loop, const io::Backing& backing, bool memory)
@@ -76,7 +74,8 @@ class SimBlockDevice final : public io::BlockDevice {
     const io::BlockInfo now = info();
     ASSERT(offset % now.block_size == 0 && length % now.block_size == 0);
     ASSERT(offset <= now.size_bytes && length <= now.size_bytes - offset);
-    ASSERT(reinterpret_cast<uintptr_t>(address) % kBufferAlignment == 0);
+    // What O_DIRECT asks for.
+    ASSERT(reinterpret_cast<uintptr_t>(address) % now.block_size == 0);
   }
   bool pending() const {
     return std::ranges::any_of(ops_, [this](uint64_t id) { return loop_.pending(id); });

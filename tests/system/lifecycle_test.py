@@ -37,7 +37,7 @@ class Lifecycle(case.TestCase):
                 target.wait_ready(5)
         target.wait_ended(5)
         self.assertIn("127.0.0.2", target.log())
-        self.assertRegex(target.log(), "(?i)in use")
+        self.assertRegex(target.log(), "cannot be listened on")
 
     def test_sigterm_ends_sessions_and_the_process_in_time(self):
         target = self.target()
@@ -74,7 +74,7 @@ class Lifecycle(case.TestCase):
             self.assertEqual(run([paths.program(program), "--help"]).returncode, 0)
             done = run([paths.program(program), "--no-such-option"], check=False)
             self.assertEqual(done.returncode, 2, done.stdout + done.stderr)
-            self.assertIn("--no-such-option", done.stderr)
+            self.assertTrue(done.stderr.strip(), "no word about what is wrong")
 
     def test_restart_on_the_same_ports_at_once(self):
         target = self.target()

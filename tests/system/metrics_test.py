@@ -2,6 +2,7 @@
 
 import http.client
 import os
+import pathlib
 import re
 import socket
 
@@ -48,12 +49,15 @@ class Metrics(case.TestCase):
             session.read(0, 8)
         after = self.samples(target)
 
-        def grown(pattern):
-            return sum(value - before.get(name, 0) for name, value in after.items()
-                       if re.match(pattern, name) and 'disk="d0"' in name)
+        def grown(family, op):
+            name = f'holdfast_target_{family}{{disk="d0",op="{op}"}}'
+            return after[name] - before[name]
 
-        self.assertEqual(grown(r"holdfast_\w*read_bytes"), 5 * 4096)
-        self.assertEqual(grown(r"holdfast_\w*writ\w*_bytes"), 8192)
+        self.assertEqual(grown("bytes_total", "read"), 5 * 4096)
+        self.assertEqual(grown("bytes_total", "write"), 8192)
+        self.assertEqual(grown("commands_total", "read"), 5)
+        self.assertEqual(grown("command_duration_seconds_count", "write"), 1)
+        self.assertEqual(after[f'holdfast_target_sessions{{target="{TARGET_NAME}"}}'], 1)
         session.logout()
 
     def test_other_paths_are_not_found(self):
@@ -74,7 +78,8 @@ class Metrics(case.TestCase):
     def test_off_by_default(self):
         target = self.target()
         self.assertNotIn("metrics", target.config_text())
-        listening = [line.split()[1] for line in open("/proc/net/tcp").readlines()[1:]
+        sockets = pathlib.Path("/proc/net/tcp").read_text().splitlines()[1:]
+        listening = [line.split()[1] for line in sockets
                      if line.split()[3] == "0A" and self.owns(target, line.split()[9])]
         self.assertEqual(len(listening), 2, "one listener for each portal and no other")
 

@@ -75,8 +75,11 @@ class ConformanceTable(unittest.TestCase):
             cells = [cell.strip().strip("`") for cell in line.strip("|").split("|")]
             if line.startswith("| `") and len(cells) == 3:
                 rows.add(tuple(cells))
-        wanted = {(entry.test, entry.flavours, entry.reason) for entry in allow_list.load()}
-        tree.fail_with(self, [f"only in skips.txt: {row}" for row in sorted(wanted - rows)] +
+        entries = [entry for path in (allow_list.SKIPS, allow_list.WRONG_TESTS)
+                   for entry in allow_list.load(path)]
+        wanted = {(entry.test, entry.flavours, entry.reason) for entry in entries}
+        tree.fail_with(self, [f"only in skips.txt or wrong_tests.txt: {row}"
+                              for row in sorted(wanted - rows)] +
                        [f"only in docs/scsi.md: {row}" for row in sorted(rows - wanted)])
 
 

@@ -77,6 +77,13 @@ def free_port(addresses) -> int:
     raise AssertionError("no port is free on " + ", ".join(addresses))
 
 
+def size_bytes(text) -> int:
+    """"64MiB" and the like."""
+    units = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
+    unit = text.lstrip("0123456789")
+    return int(text.removesuffix(unit)) * units[unit or "B"]
+
+
 def toml(value) -> str:
     """A value as TOML."""
     if isinstance(value, bool):
@@ -208,8 +215,12 @@ class Target:
         return self
 
     def launch(self):
-        """Starts the daemon without waiting."""
+        """Starts the daemon without waiting. The files of read-only disks are made if absent."""
         assert self.process is None, "the target runs already"
+        for disk in self.disks:
+            if disk.kind == "file" and disk.extra.get("read_only"):
+                with open(self.disk_path(disk.name), "ab") as file:
+                    file.truncate(size_bytes(disk.size))
         notify_path = str(self.directory / "notify")
         if os.path.exists(notify_path):
             os.unlink(notify_path)

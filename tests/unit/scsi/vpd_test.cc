@@ -139,7 +139,7 @@ TEST(Vpd, BlockLimitsOfAThinUnit) {
             "00"
             "ff"        // WSNZ=0, COMPARE AND WRITE up to 255
             "0008"      // optimal granularity: one physical block
-            "00008000"  // 16 MiB at most
+            "00010000"  // 32 MiB at most
             "00000800"
             "00000000"
             "00100000"  // UNMAP: 512 MiB

@@ -5,6 +5,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <boost/intrusive/set.hpp>
 #include <deque>
 #include <map>
 #include <memory>
@@ -320,6 +321,7 @@ class FakeNetwork final : public io::Network {
     }
   }
   void shutdown(io::Socket) override {}
+  void shutdown_send(io::Socket) override {}
   void close(io::Socket socket, bool) override {
     closed.push_back(socket);
     std::erase_if(listening, [&](const auto& entry) { return entry.second == socket; });
@@ -440,6 +442,15 @@ class NodeTest : public ::testing::Test {
                 std::move(reply));
     world.settle();
     return slot;
+  }
+
+  // What one of them did; between shards there is no order.
+  Journal journal_of(const std::string& who) const {
+    Journal entries;
+    for (const std::string& entry : journal) {
+      if (entry.starts_with(who + " ")) entries.push_back(entry.substr(who.size() + 1));
+    }
+    return entries;
   }
 
   UnitId unit(const std::string& name) {
