@@ -39,11 +39,15 @@ Connection::Connection(Shard& shard, io::Socket socket, uint16_t portal_group_ta
 
 Connection::~Connection() { ASSERT(gone()); }
 
-void Connection::start() { arm_receive(); }
+void Connection::start() {
+  shard_.login_began();
+  arm_receive();
+}
 
 void Connection::close(const char* why) {
   if (phase_ == Phase::closing) return;
   LOG_LIMITED(info, kLog, "connection {:x} from {} closed: {}", id_, peer_.to_string(), why);
+  if (logging_in()) shard_.login_ended();
   phase_ = Phase::closing;
   shard_.cancel_resume(*this);
   shard_.network().cancel(receive_op_);
@@ -264,6 +268,7 @@ void Connection::enter_full_feature() {
   reader_.set_digests(parameters.header_digest, parameters.data_digest);
   session_ = std::make_unique<Session>(*this, *login_, *admitted_);
   phase_ = Phase::full_feature;
+  shard_.login_ended();
   LOG_LIMITED(info, kLog,
               "login: session={:x} initiator={} isid={:012x} target={} peer={} portal={}", id_,
               login_->initiator_name(), login_->isid(), login_->target_name(), peer_.to_string(),

@@ -42,6 +42,9 @@ class LogicalUnit {
   uint32_t block_size() const { return state_->description.block_size; }
 
   void publish(std::shared_ptr<const UnitState> state);
+  // New commands are answered as if there were no such LUN.
+  void begin_removal() { removing_ = true; }
+  bool removing() const { return removing_; }
 
   void add(NexusUnit& nexus_unit);
   void remove(NexusUnit& nexus_unit);
@@ -117,6 +120,7 @@ class LogicalUnit {
   std::shared_ptr<Attachment> attachment_;  // null: not ready
   ActiveList active_;
   NexusList nexuses_;
+  bool removing_ = false;
   uint32_t executing_ = 0;
   WaitList waiting_;
   ChunkList writing_;

@@ -138,7 +138,6 @@ void Daemon::make_shards() {
                          .buffer_memory_bytes = config_.buffer_memory_bytes != 0
                                                     ? config_.buffer_memory_bytes
                                                     : kDefaultBufferMemoryBytes,
-                         .max_connections = config_.max_connections,
                          .drain_deadline = std::chrono::milliseconds(config_.drain_deadline_ms),
                          .busy_permille = [&loop] { return loop.busy_permille(); }};
     shards_.push_back(std::make_unique<Shard>(std::move(options), loop, loop, random_, *node_));
@@ -197,7 +196,10 @@ void Daemon::on_started(NodeControl::Outcome outcome) {
 }
 
 bool Daemon::start_servers() {
-  auto control = ControlServer::start({.path = config_.control_socket}, *node_);
+  ControlServerOptions options{.path = config_.control_socket};
+  options.reply_deadline =
+      std::max(options.reply_deadline, std::chrono::milliseconds(config_.drain_deadline_ms) + 4s);
+  auto control = ControlServer::start(options, *node_);
   if (!control) {
     say(control.error());
     return false;
@@ -242,11 +244,11 @@ void Daemon::reload() {
   }
   node_->apply(std::move(*config), [](NodeControl::Outcome outcome) noexcept {
     if (outcome) {
-      for (const std::string& sentence : *outcome) LOG_INFO(kLog, "reload: {}", sentence);
-    } else {
-      for (const std::string& reason : outcome.error()) LOG_ERROR(kLog, "reload: {}", reason);
-      LOG_ERROR(kLog, "reload: nothing has changed");
+      LOG_INFO(kLog, "reload: {}", outcome->size() == 1 ? outcome->front() : "done");
+      return;
     }
+    for (const std::string& reason : outcome.error()) LOG_ERROR(kLog, "reload: {}", reason);
+    LOG_ERROR(kLog, "reload: nothing has changed");
   });
 }
 

@@ -117,12 +117,14 @@ void Portals::on_accepted(Listener& listener, int32_t result) {
 void Portals::place(io::Socket socket, uint16_t portal_group_tag) {
   ++accepted_;
   uint32_t total = 0;
+  std::optional<size_t> makes_room;  // has a login that can give way
   size_t best = 0;
   ShardLoad best_load;
   for (size_t i = 0; i < placing_.size(); ++i) {
     ShardLoad load = shards_.load(i);
     load.connections += placing_[i]->load(std::memory_order_acquire);
     total += load.connections;
+    if (load.logging_in > 0) makes_room = i;
     const bool better = load.connections != best_load.connections
                             ? load.connections < best_load.connections
                             : load.busy_permille < best_load.busy_permille;
@@ -131,7 +133,12 @@ void Portals::place(io::Socket socket, uint16_t portal_group_tag) {
       best_load = load;
     }
   }
-  if (total >= max_connections_) {
+  // Connections that never log in must not keep others out: the oldest of them gives way. Sessions
+  // never do.
+  if (total >= max_connections_ && makes_room.has_value()) {
+    ++refused_;
+    shards_.tell(*makes_room, [](ShardControl& shard) { shard.drop_oldest_login(); });
+  } else if (total >= max_connections_) {
     ++refused_;
     LOG_LIMITED(warning, kLog, "connection refused: max_connections={} reached: peer={}",
                 max_connections_, network_.peer_endpoint(socket).to_string());

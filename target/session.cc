@@ -202,6 +202,12 @@ void Session::park(Task& task) {
   parked_.insert(at, task);
 }
 
+void Session::chunk_released(Chunk& chunk) {
+  if (incoming_chunk_ != &chunk) return;
+  orphaned_buffer_ = std::move(chunk.data);
+  incoming_chunk_ = nullptr;
+}
+
 void Session::forget_parked(Task& task) {
   parked_.erase(ParkedList::s_iterator_to(task));
   if (!task.immediate) skipped_numbers_.push_back(task.cmd_sn);

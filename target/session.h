@@ -54,6 +54,9 @@ class Session {
   void task_activated(Task& task);  // its CmdSN slot is used
   void task_ended(Task& task);      // ... and free again
   void task_released(Task& task);
+  // A chunk goes while its data is being received into it (the command was aborted): the memory stays
+  // until the PDU's end, or the socket would write into somebody else's buffer.
+  void chunk_released(Chunk& chunk);
   void forget_parked(Task& task);  // it was aborted; its number counts as used when its turn comes
 
   void request_logout();
@@ -148,6 +151,7 @@ class Session {
   base::MutableBytes target_;
   Task* incoming_task_ = nullptr;
   Chunk* incoming_chunk_ = nullptr;
+  Buffer orphaned_buffer_;
   R2t* incoming_r2t_ = nullptr;
   bool incoming_out_of_order_ = false;
   enum class Verdict : uint8_t { none, run, ignore, task_set_full, too_many_immediate } verdict_{};

@@ -88,7 +88,9 @@ Session::Intake Session::solicited_data(const iscsi::DataOutPdu& pdu, uint32_t l
 
 bool Session::on_data_out(const iscsi::PduReader& reader) {
   Task* task = incoming_task_;
-  if (task == nullptr) return true;
+  orphaned_buffer_ = {};
+  // Aborted while this PDU was on its way: its R2T is closed already.
+  if (task == nullptr || task->state == Task::State::ended) return true;
   const uint32_t length = reader.data_length();
   const bool final = reader.bhs().final();
   Chunk* chunk = std::exchange(incoming_chunk_, nullptr);

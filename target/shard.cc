@@ -43,6 +43,7 @@ Shard::~Shard() {
 
 ShardLoad Shard::load() const {
   return {.connections = connection_count_.load(std::memory_order_relaxed),
+          .logging_in = logging_in_.load(std::memory_order_relaxed),
           .busy_permille = options_.busy_permille ? options_.busy_permille() : 0};
 }
 
@@ -69,10 +70,14 @@ void Shard::publish_unit(std::shared_ptr<const UnitState> unit) {
 void Shard::remove_unit(UnitId id, Done done) {
   LogicalUnit* unit = find_unit(id);
   if (unit == nullptr) return done();
+  unit->begin_removal();
   std::vector<Task*> tasks;
   unit->for_each_active([&](Task& task) { tasks.push_back(&task); });
   drain(std::move(tasks), 0, io::Duration::zero(),
         [this, id, done = std::move(done)](bool) mutable noexcept {
+          LogicalUnit* drained = find_unit(id);
+          // Refused commands whose announced data is still coming entered meanwhile.
+          if (drained != nullptr && drained->has_active()) return remove_unit(id, std::move(done));
           for (auto& [session_id, connection] : connections_) {
             if (connection->session() != nullptr) connection->session()->unit_removed(id);
           }
@@ -82,7 +87,7 @@ void Shard::remove_unit(UnitId id, Done done) {
 }
 
 void Shard::adopt(io::Socket socket, uint16_t portal_group_tag) {
-  if (shutting_down_ || connections_.size() >= options_.max_connections) {
+  if (shutting_down_) {
     network_.close(socket, true);
     return;
   }
@@ -93,6 +98,14 @@ void Shard::adopt(io::Socket socket, uint16_t portal_group_tag) {
   connection_count_.store(static_cast<uint32_t>(connections_.size()), std::memory_order_relaxed);
   if (!housekeeping_.armed()) loop_.start(housekeeping_, kHousekeeping);
   adopted.start();
+}
+
+void Shard::drop_oldest_login() {
+  for (auto& [id, connection] : connections_) {  // ascending: oldest first
+    if (connection->logging_in()) {
+      return connection->close("too many connections: the oldest unfinished login makes room");
+    }
+  }
 }
 
 bool Shard::affected(const Task& task, const AbortRequest& request) const {

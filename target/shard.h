@@ -24,7 +24,6 @@ namespace holdfast::target {
 struct ShardOptions {
   uint32_t index = 0;
   uint64_t buffer_memory_bytes = kDefaultBufferMemoryBytes;
-  uint32_t max_connections = 1024;
   std::chrono::milliseconds drain_deadline{10'000};
   std::function<uint32_t()> busy_permille;
 };
@@ -42,6 +41,7 @@ class Shard final : public ShardControl {
   void publish_unit(std::shared_ptr<const UnitState> unit) override;
   void remove_unit(UnitId unit, Done done) override;
   void adopt(io::Socket socket, uint16_t portal_group_tag) override;
+  void drop_oldest_login() override;
   void abort_tasks(AbortRequest request, Done done) override;
   void raise_attention(const AttentionRequest& request) override;
   void drop_session(SessionId session, const char* reason) override;
@@ -90,6 +90,8 @@ class Shard final : public ShardControl {
   void wake_waiters();
 
   void bury(Connection& connection);
+  void login_began() { logging_in_.fetch_add(1, std::memory_order_relaxed); }
+  void login_ended() { logging_in_.fetch_sub(1, std::memory_order_relaxed); }
   void count_failed_login() { ++logins_failed_; }
   void count_rejected_pdu() { ++pdus_rejected_; }
 
@@ -130,6 +132,7 @@ class Shard final : public ShardControl {
   std::map<UnitId, std::unique_ptr<LogicalUnit>> units_;
   std::map<SessionId, std::unique_ptr<Connection>> connections_;
   std::atomic<uint32_t> connection_count_{0};
+  std::atomic<uint32_t> logging_in_{0};
   uint64_t next_connection_ = 1;
   std::vector<Connection*> dead_;
   std::vector<Drain> drains_;

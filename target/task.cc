@@ -128,6 +128,7 @@ Chunk* Task::new_chunk(uint32_t chunk_length, size_t capacity) {
 void Task::release_chunk(Chunk& chunk) {
   ASSERT(!chunk.on_disk && !chunk.sending);
   if (chunk.step == Chunk::Step::held) unit().write_ended(chunk);
+  session->chunk_released(chunk);
   chunks.erase(ChunkList::s_iterator_to(chunk));
   chunk.data = {};
   chunk.compare = {};
@@ -152,6 +153,7 @@ void Task::start() {
   if (nexus_unit != nullptr) unit().enter(*this);
   if (early.has_value()) return complete(*early);
   if (nexus_unit == nullptr) return run_without_unit();
+  if (unit().removing()) return fail(scsi::kLunNotSupported);
   if (nexus_unit->commands > kMaxCommandsPerNexusUnit) {
     return complete(scsi::Status::task_set_full);
   }

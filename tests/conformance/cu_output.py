@@ -15,7 +15,8 @@ class TestResult:
     name: str                 # SUITE.TEST
     passed: bool = False
     skips: list = dataclasses.field(default_factory=list)     # the reasons it prints
-    failures: list = dataclasses.field(default_factory=list)  # messages and failed assertions
+    failures: list = dataclasses.field(default_factory=list)  # messages and failed assertions;
+    # also of probes that a test made and did not mind, so look at them only if it did not pass
 
 
 def parse(suite: str, output: str) -> list:

@@ -31,6 +31,12 @@ class Output(unittest.TestCase):
         result, = cu_output.parse("Read6", output("\n    [SKIPPED] not removable\npassed  Send"))
         self.assertEqual((result.passed, result.skips), (True, ["not removable"]))
 
+    def test_a_probe_that_a_passed_test_did_not_mind(self):
+        result, = cu_output.parse("Read6", output("\n    [FAILED] READ6 command\npassed"))
+        report = run_iscsi_test_cu.Report([], [])
+        report.add(types.SimpleNamespace(name="thin"), result)
+        self.assertEqual((report.problems, report.passed), ([], 1))
+
     def test_failure_with_its_assertions(self):
         body = "\n    [FAILED] bad sense\nFAILED\n    1. test_read6.c:12  - CU_FAIL()"
         result, = cu_output.parse("Read6", output(body, failed=1))

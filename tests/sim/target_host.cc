@@ -112,11 +112,23 @@ void TargetHost::start() {
   instance_ = std::make_shared<Instance>(world_, fabric_, disks_, storage_, options_, process);
   Instance& instance = *instance_;
   instance.loops[0]->post([this, &instance]() noexcept {
-    instance.node->start(config(), instance.handles(),
-                         [&instance](target::NodeControl::Outcome outcome) noexcept {
-                           ASSERT(outcome.has_value());  // the configuration is right
-                           instance.listening = true;
-                         });
+    instance.node->start(
+        config(), instance.handles(),
+        [this, &instance, start = starts_](target::NodeControl::Outcome outcome) noexcept {
+          instance.listening = outcome.has_value();
+          if (!outcome) on_start_failed(start, outcome.error().front());
+        });
+  });
+}
+
+// As the init system does it: once more, a second later.
+void TargetHost::on_start_failed(uint32_t start, const std::string& why) {
+  world_.trace("target{} does not start: {}", start, why);
+  ASSERT(storage_.full);  // the one fault that a start does not wait for
+  world_.after(std::chrono::seconds(1), [this, start] {
+    if (instance_ == nullptr || starts_ != start) return;
+    kill();
+    this->start();
   });
 }
 

@@ -61,6 +61,7 @@ class TargetHost {
  private:
   struct Instance;
   target::Config config() const;
+  void on_start_failed(uint32_t start, const std::string& why);
 
   SimWorld& world_;
   SimFabric& fabric_;

@@ -125,6 +125,7 @@ class FakeShard final : public ShardControl {
     note("remove " + units.at(unit)->description.name);
     finish(std::move(done));
   }
+  void drop_oldest_login() override { note("drop oldest login"); }
   void adopt(io::Socket socket, uint16_t portal_group_tag) override {
     note("adopt " + std::to_string(socket) + " tag " + std::to_string(portal_group_tag));
   }
