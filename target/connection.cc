@@ -179,7 +179,10 @@ void Connection::resume() {
 
 // --- login ---
 
-void Connection::login_pdu() { act_on_login(login_->on_pdu(reader_.bhs(), login_data_)); }
+void Connection::login_pdu() {
+  if (refused_) return;  // sent before the peer saw our last answer
+  act_on_login(login_->on_pdu(reader_.bhs(), login_data_));
+}
 
 void Connection::act_on_login(const iscsi::LoginServer::Outcome& outcome) {
   using Next = iscsi::LoginServer::Next;
@@ -197,6 +200,7 @@ void Connection::act_on_login(const iscsi::LoginServer::Outcome& outcome) {
       enter_full_feature();
       return;
     case Next::reply_and_close:
+      refused_ = true;
       shard_.count_failed_login();
       LOG_LIMITED(warning, kLog, "login refused: peer={} initiator={} target={}: {} ({})",
                   peer_.to_string(), login_->initiator_name(), login_->target_name(),
@@ -229,10 +233,22 @@ void Connection::on_admitted(const AdmitReply& reply) {
   admitted_ = reply;
   if (phase_ != Phase::waiting_for_grant) return;
   phase_ = Phase::login;
-  const bool granted = reply.status == iscsi::LoginStatus::success;
-  act_on_login(granted ? login_->grant(reply.tsih) : login_->deny(reply.status));
+  iscsi::LoginStatus status = reply.status;
+  if (status == iscsi::LoginStatus::success && !still_allowed()) {
+    status = iscsi::LoginStatus::authorization_failure;
+  }
+  const bool granted = status == iscsi::LoginStatus::success;
+  act_on_login(granted ? login_->grant(reply.tsih) : login_->deny(status));
   if (phase_ == Phase::closing || processing_) return;
   process_input();
+}
+
+// The configuration may have changed since the login began.
+bool Connection::still_allowed() const {
+  if (login_->session_type() == iscsi::SessionType::discovery) return true;
+  LoginPolicy now(shard_.map(), peer_, portal_group_tag_);
+  return now.normal(login_->initiator_name(), login_->target_name()).status ==
+         iscsi::LoginStatus::success;
 }
 
 void Connection::send_login_response(bool closes) {

@@ -87,6 +87,7 @@ class Connection {
   void send_login_response(bool closes);
   void enter_full_feature();
   void ask_admission();
+  bool still_allowed() const;
   static void on_control_sent(SendItem& item) noexcept;
 
   Shard& shard_;
@@ -118,6 +119,7 @@ class Connection {
   std::unique_ptr<iscsi::LoginServer> login_;
   std::vector<uint8_t> login_data_;
   std::unique_ptr<Session> session_;
+  bool refused_ = false;  // the login: what still comes is not looked at
   bool admission_asked_ = false;
   std::optional<AdmitReply> admitted_;
   io::Instant close_at_{};  // a half-closed connection is reset then

@@ -26,6 +26,13 @@ void ReservationPipeline::submit(PrOutCall call, std::vector<uint16_t> portal_gr
     answer(*operation, {.status = scsi::Status::busy});
     return;
   }
+  // The preempting command ahead waits for this one to end: it was on its way here when the abort
+  // went out.
+  if (!queue.empty() &&
+      std::ranges::binary_search(queue.front()->outcome.abort, operation->call.nexus)) {
+    answer(*operation, {.status = scsi::Status::task_aborted});
+    return;
+  }
   loop_.start(operation->timer, deadline_);
   queue.push_back(std::move(operation));
   advance(id);

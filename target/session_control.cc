@@ -190,7 +190,9 @@ void Session::on_logout(const iscsi::PduReader& reader) {
 
 void Session::finish_logout() {
   if (logout_answer_ == nullptr || !tasks_.empty()) return;
-  connection_.queue_control(*std::exchange(logout_answer_, nullptr));
+  ControlPdu& answer = *std::exchange(logout_answer_, nullptr);
+  if (connection_.closing()) return connection_.give_back(answer);
+  connection_.queue_control(answer);
 }
 
 void Session::request_logout() {

@@ -191,7 +191,11 @@ ShardStatus Shard::status() {
 void Shard::begin_shutdown(Done done) {
   shutting_down_ = true;
   shutdown_done_ = std::move(done);
-  for (auto& [id, connection] : connections_) connection->close("the target shuts down");
+  for (auto& [id, connection] : connections_) {
+    connection->close("the target shuts down");
+    // Of those that were closing already, some wait for an answer of the node.
+    if (connection->session() != nullptr) connection->session()->abort_all();
+  }
   maybe_shut_down();
 }
 
@@ -275,11 +279,11 @@ void Shard::drain(std::vector<Task*> tasks, SessionId requester, io::Duration de
   drains_.push_back({std::move(left), at, std::move(done)});
 }
 
-void Shard::task_ended(Task& task) {
+void Shard::task_ended(Task& task, uint64_t serial) {
   if (drains_.empty()) return;
   std::vector<Drained> finished;
   std::erase_if(drains_, [&](Drain& drain) {
-    std::erase(drain.left, std::pair(&task, task.serial));
+    std::erase(drain.left, std::pair(&task, serial));
     if (!drain.left.empty()) return false;
     finished.push_back(std::move(drain.done));
     return true;

@@ -58,6 +58,7 @@ class Shard final : public ShardControl {
   NodeLink& node() { return node_; }
   const ShardOptions& options() const { return options_; }
   uint32_t index() const { return options_.index; }
+  bool shutting_down() const { return shutting_down_; }
   std::shared_ptr<const NodeMap> map() const { return map_; }
   BufferPool& buffers() { return *buffers_; }
 
@@ -79,7 +80,7 @@ class Shard final : public ShardControl {
   // deadline (zero: none), while they still end on their own. done may be called from within.
   using Drained = std::move_only_function<void(bool) noexcept>;
   void drain(std::vector<Task*> tasks, SessionId requester, io::Duration deadline, Drained done);
-  void task_ended(Task& task);
+  void task_ended(Task& task, uint64_t serial);  // the slot may be another task's already
 
   // Buffers are short: the task gets on_buffer_available() in turn, the connection resume().
   void wait_for_buffer(Task& task);

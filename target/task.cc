@@ -61,6 +61,7 @@ void Task::reset() {
   status_in_data = false;
   resume_with_buffer = nullptr;
   live_chunks = on_disk = outstanding_r2ts = 0;
+  with_node = false;
   data_in = {};
   cursor = 0;
   aborted = report_aborted = decided = exclusive_wanted = has_place = false;
@@ -295,7 +296,8 @@ void Task::complete(scsi::Status with) {
 }
 
 void Task::abort(bool report) {
-  if (state == State::ended || state == State::free || aborted) return;
+  if (state == State::ended || state == State::free) return;
+  if (aborted) return maybe_end();
   aborted = true;
   report_aborted = report && !session->connection().closing();
   if (state == State::parked) {  // its turn never came: its number counts as used (RFC 7143 4.2.3)
@@ -324,6 +326,9 @@ void Task::maybe_end() {
   if (state != State::active || !(decided || aborted)) return;
   if (waits_for_buffer) shard().stop_waiting(*this);
   if (on_disk > 0) return;
+  // What the node has begun takes effect whether or not anybody waits: an aborted command has not
+  // ended before. A node that shuts down answers nothing any more.
+  if (with_node && !shard().shutting_down()) return;
   // Data the initiator was asked for or announced is still to come; it has nowhere to go but must
   // not be taken for the start of another command's (RFC 7143 4.2.4.2). An aborted task does not
   // wait.
@@ -352,16 +357,21 @@ void Task::end() {
     count();
   }
   session->task_ended(*this);
-  shard().task_ended(*this);
+  // Whoever waits for its end answers after it: the answer to a task management function must not
+  // overtake a TASK ABORTED of the same session (RFC 7143 4.2.3.3).
+  Shard& owner = shard();
+  const uint64_t number = serial;
   if (aborted && !report_aborted) {
     decided = true;
-    return maybe_free();
+    maybe_free();
+  } else {
+    if (aborted) {
+      status = scsi::Status::task_aborted;
+      decided = true;
+    }
+    send_response();
   }
-  if (aborted) {
-    status = scsi::Status::task_aborted;
-    decided = true;
-  }
-  send_response();
+  owner.task_ended(*this, number);
 }
 
 void Task::count() {
@@ -388,16 +398,24 @@ void Task::count() {
   }
 }
 
-// RFC 7143 11.4.5: what the initiator expected against what the command moves.
+// RFC 7143 11.4.5: what the initiator expected against what the command moves. In a direction that
+// the request did not announce it expected nothing.
 void Task::set_residual(uint32_t moves) {
+  uint32_t expected = expected_length;
+  if (moves > 0) {
+    const bool in = scsi::data_direction(command()) == scsi::DataDirection::in;
+    const uint8_t announced =
+        in ? iscsi::scsi_command_flags::kRead : iscsi::scsi_command_flags::kWrite;
+    if ((flags & announced) == 0) expected = 0;
+  }
   residual_flags = 0;
   residual = 0;
-  if (moves > expected_length) {
+  if (moves > expected) {
     residual_flags = iscsi::residual_flags::kOverflow;
-    residual = moves - expected_length;
-  } else if (moves < expected_length) {
+    residual = moves - expected;
+  } else if (moves < expected) {
     residual_flags = iscsi::residual_flags::kUnderflow;
-    residual = expected_length - moves;
+    residual = expected - moves;
   }
 }
 

@@ -106,6 +106,7 @@ class Task {
   bool started_media = false;
   uint8_t live_chunks = 0;
   uint8_t on_disk = 0;
+  bool with_node = false;  // PERSISTENT RESERVE OUT, MODE SELECT: handed to the control loop
   uint8_t outstanding_r2ts = 0;
   uint32_t r2t_sn = 0;
   uint32_t media_length = 0;  // what the loop over the medium covers

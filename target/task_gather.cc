@@ -346,10 +346,12 @@ void Task::run_reserve_out() {
   const base::Bytes list = gathered_bytes();
   call.parameter_list.assign(list.begin(), list.end());
   Shard& owner = shard();
+  with_node = true;
   owner.node().pr_out(std::move(call),
                       [&owner, at = slot, number = serial](PrOutReply reply) noexcept {
                         Task* task = owner.find_task(at, number);
                         if (task == nullptr || !task->is_active()) return;
+                        task->with_node = false;
                         task->sense = reply.sense;
                         task->complete(reply.status);
                       });
@@ -362,10 +364,13 @@ void Task::run_mode_select() {
       scsi::mode_select(command(), known.description, known.mode, gathered_bytes());
   if (!changes.has_value()) return fail(changes.error());
   Shard& owner = shard();
+  with_node = true;
   owner.node().mode_select(owner.index(), unit().id(), *changes, session->nexus(),
                            [&owner, at = slot, number = serial](scsi::Status with) noexcept {
                              Task* task = owner.find_task(at, number);
-                             if (task != nullptr && task->is_active()) task->complete(with);
+                             if (task == nullptr || !task->is_active()) return;
+                             task->with_node = false;
+                             task->complete(with);
                            });
 }
 

@@ -148,7 +148,10 @@ void Task::run_without_unit() {
 
 void Task::run_start_stop() {
   const UnitState& known = unit().state();
-  if (known.medium == nullptr || !command().loej) return complete(scsi::Status::good);
+  // With a power condition, START and LOEJ are ignored (SBC-3 5.25).
+  if (known.medium == nullptr || !command().loej || command().power_condition != 0) {
+    return complete(scsi::Status::good);
+  }
   if (!command().start && known.medium->preventions.load(std::memory_order_acquire) > 0) {
     return fail(scsi::kMediumRemovalPrevented);
   }

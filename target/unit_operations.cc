@@ -18,14 +18,12 @@ bool is_target_reset(TaskFunction function) {
 Shards::Ask reset_step(const Unit& unit, const ResetCall& call) {
   AbortRequest abort{.unit = unit.id, .requester = call.session};
   AttentionRequest attention{.unit = unit.id, .sense = scsi::kBusDeviceReset};
-  if (call.function == TaskFunction::clear_task_set) {
-    attention.sense = scsi::kCommandsClearedByAnotherInitiator;
-    attention.except_session = call.session;
-  }
-  return [state = unit.snapshot(), abort = std::move(abort), attention = std::move(attention)](
-             ShardControl& shard, ShardControl::Done done) {
+  // With TAS=1 the other nexuses learn of CLEAR TASK SET by TASK ABORTED, not by 2F/00 (SAM-5 5.6).
+  const bool resets = call.function != TaskFunction::clear_task_set;
+  return [state = unit.snapshot(), abort = std::move(abort), attention = std::move(attention),
+          resets](ShardControl& shard, ShardControl::Done done) {
     shard.publish_unit(state);
-    shard.raise_attention(attention);
+    if (resets) shard.raise_attention(attention);
     shard.abort_tasks(abort, std::move(done));
   };
 }

@@ -209,7 +209,8 @@ void UringLoop::on_wakeup(int32_t) noexcept {
 
 void UringLoop::start(Timer& timer, Duration after) {
   stop(timer);
-  timer.deadline = now_ + after;
+  // Later than this turn's time in any case: fire_timers() would not end otherwise.
+  timer.deadline = now_ + std::max(after, Duration(1));
   timers_.insert(timer);
 }
 

@@ -123,8 +123,6 @@ inline constexpr Sense kRegistrationsPreempted{
 inline constexpr Sense kAsymmetricAccessChanged{
     .key = SenseKey::unit_attention, .asc = 0x2a, .ascq = 0x06};
 inline constexpr Sense kCapacityChanged{.key = SenseKey::unit_attention, .asc = 0x2a, .ascq = 0x09};
-inline constexpr Sense kCommandsClearedByAnotherInitiator{
-    .key = SenseKey::unit_attention, .asc = 0x2f, .ascq = 0x00};
 inline constexpr Sense kReportedLunsChanged{
     .key = SenseKey::unit_attention, .asc = 0x3f, .ascq = 0x0e};
 

@@ -3,8 +3,8 @@ that are right, wrong_tests.txt failures where the test itself is wrong.
 
 A line:   test | flavours | message | reason
 test and message are shell patterns; flavours is a comma list of names of flavours.py, or * for all:
-then the test need not run to its end on any. An entry that matches nothing is an error too: it would
-hide the next skip or failure.
+then the test need not run to its end on any. An entry that matches nothing is an error too: it
+would hide the next skip or failure.
 """
 
 import dataclasses

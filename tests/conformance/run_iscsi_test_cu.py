@@ -5,8 +5,8 @@ LUNs of all flavours, with two paths and two initiators.
     run_iscsi_test_cu.py [--flavour NAME ...] [--keep-going] PATTERN ...
 
 PATTERN: a shell pattern of suites, as in FAMILY.SUITE ("SCSI.Prout*"); "!PATTERN" takes away.
-Fails on a failure or a skip that wrong_tests.txt or skips.txt does not allow, on an entry there that
-allows nothing, and on a test that passed whole on no flavour.
+Fails on a failure or a skip that wrong_tests.txt or skips.txt does not allow, on an entry there
+that allows nothing, and on a test that passed whole on no flavour.
 """
 
 import argparse
@@ -21,6 +21,8 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
 import allow_list
 import cu_output
 import flavours as flavour_list
+from holdfast import scsi
+from holdfast.iscsi import Session
 from holdfast.process import run
 from holdfast.target import Target
 
@@ -86,9 +88,9 @@ def run_suite(target, flavour, suite, output_file):
     first = target.url(flavour.disk.name, 0, flavour.target, flavour.user)
     second = target.url(flavour.disk.name, 1, flavour.target, flavour.user)
     # -V prints each command, and with it the skips that the normal mode hides.
-    done = run(["iscsi-test-cu", "--dataloss", "--allow-sanitize", "-V", "-i", flavour_list.INITIATORS[0], "-I",
-                flavour_list.INITIATORS[1], "-t", suite, first, second],
-               check=False, deadline=SUITE_DEADLINE_S)
+    done = run(["iscsi-test-cu", "--dataloss", "--allow-sanitize", "-V",
+                "-i", flavour_list.INITIATORS[0], "-I", flavour_list.INITIATORS[1],
+                "-t", suite, first, second], check=False, deadline=SUITE_DEADLINE_S)
     output_file.write_text(done.stdout + done.stderr)
     return cu_output.parse(suite.split(".")[1], done.stdout)
 
@@ -104,12 +106,27 @@ def run_all(target, chosen_flavours, suites, report, directory):
                     report.add(flavour, result)
             except AssertionError as error:
                 report.problems.append(f"{flavour.name}: {suite}: {error}")
-            if len(report.problems) > problems_before and output_file.exists():
-                print(f"--- {flavour.name} {suite}\n{tail(output_file)}")
+            if len(report.problems) > problems_before:
+                if output_file.exists():
+                    print(f"--- {flavour.name} {suite}\n{tail(output_file)}")
+                load_medium(target, flavour)
             if not target.running():
                 report.problems.append(f"{flavour.name}: {suite}: the target died")
                 return
-        print(f"{flavour.name}: {len(suites)} suites, {time.monotonic() - began:.1f} s", flush=True)
+        count = sum(map(flavour.runs, suites))
+        print(f"{flavour.name}: {count} suites, {time.monotonic() - began:.1f} s", flush=True)
+
+
+def load_medium(target, flavour):
+    """A suite that failed may have left the medium ejected: the next ones need it."""
+    if flavour.disk.extra.get("removable"):
+        lun = int(target.url(flavour.disk.name, 0, flavour.target).rsplit("/", 1)[1])
+        session = Session.open(target.portal(), target.targets[flavour.target].name,
+                               initiator=flavour_list.INITIATORS[0])
+        for _ in range(8):  # unit attentions come first
+            if session.command(scsi.start_stop_unit(start=True, loej=True), lun=lun).good:
+                break
+        session.logout()
 
 
 def tail(path, lines=60) -> str:

@@ -155,7 +155,10 @@ void Simulation::misbehave() {
       if (plan_.store_faults) {
         SimStateStorage& storage = target_->storage();
         storage.full = !storage.full;
-        storage.delay_max = world_.random().below(3) == 0 ? Duration(3s) : Duration(20ms);
+        // A store slower than the drain deadline leaves a PERSISTENT RESERVE OUT that was answered
+        // with an error, or given up, to take effect later: docs/fault_model.md.
+        const Duration slow = std::chrono::milliseconds(plan_.target.drain_deadline_ms) / 8;
+        storage.delay_max = world_.random().below(3) == 0 ? slow : Duration(20ms);
         world_.trace("store: full {} delay {}us", storage.full, storage.delay_max.count() / 1000);
       }
   }

@@ -41,6 +41,7 @@ void SimStateStore::carry_out() {
   queue_.pop_front();
   base::Result<> result;
   if (storage_.full) {
+    ++storage_.failed_saves;
     result = base::fail(base::Errc::no_space, "the state directory's file system is full");
   } else if (storage_.forgets) {
     target::StoredState lost = storage_.state;

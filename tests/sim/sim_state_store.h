@@ -16,6 +16,7 @@ struct SimStateStorage {
   target::StoredState state;
   bool full = false;     // saves fail with Errc::no_space
   bool forgets = false;  // negative control: saves are acknowledged and not kept
+  uint64_t failed_saves = 0;
   Duration delay_min = std::chrono::microseconds(100);
   Duration delay_max = std::chrono::milliseconds(20);
 };

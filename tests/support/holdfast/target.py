@@ -258,14 +258,21 @@ class Target:
     def signal(self, number):
         os.kill(self.pid, number)
 
-    def kill(self, wait=True, deadline=30):
-        """SIGKILL. wait=False: does not wait for the end (requests may hang in the kernel)."""
+    def kill(self, deadline=30):
+        """SIGKILL, and waits for the end of the process."""
         if self.process is None:
             return
         self.process.kill()
-        if wait:
-            self.process.wait(deadline)
-            self._forget()
+        self.process.wait(deadline)
+        self._forget()
+
+    def abandon(self):
+        """SIGKILL without waiting: the target can be launched again at once. Returns the process,
+        which lives on while requests of it hang in the kernel; the caller has to wait for it."""
+        process = self.process
+        process.kill()
+        self._forget()
+        return process
 
     def wait_ended(self, deadline):
         """Waits until the process has ended by itself and returns its exit status."""

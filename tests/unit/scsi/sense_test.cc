@@ -103,7 +103,6 @@ TEST(Sense, CodesAreThoseOfTheStandard) {
       {kRegistrationsPreempted, 0x062a05},
       {kAsymmetricAccessChanged, 0x062a06},
       {kCapacityChanged, 0x062a09},
-      {kCommandsClearedByAnotherInitiator, 0x062f00},
       {kReportedLunsChanged, 0x063f0e},
       {kWriteProtected, 0x072700},
       {kSpaceAllocationFailed, 0x072707},

@@ -1,4 +1,4 @@
-// Starting, changing and stopping what is served.
+// What apply and the disk and ALUA commands do and refuse.
 
 #include "target/node_change.h"
 
@@ -16,15 +16,6 @@ using ::testing::SizeIs;
 
 class NodeChangeTest : public NodeTest {
  protected:
-  template <class Call>
-  NodeControl::Outcome ask(Call call) {
-    auto [slot, reply] = expect<NodeControl::Outcome>();
-    call(std::move(reply));
-    world.settle();
-    if (!slot->has_value()) world.advance(11s);
-    EXPECT_TRUE(slot->has_value());
-    return slot->value_or(NodeControl::Outcome{});
-  }
   NodeControl::Outcome create(const DiskConfig& disk) {
     return ask([&](auto reply) { node->disk_create(disk, std::move(reply)); });
   }
@@ -34,81 +25,7 @@ class NodeChangeTest : public NodeTest {
   NodeControl::Outcome remove(const std::string& name) {
     return ask([&](auto reply) { node->disk_remove(name, std::move(reply)); });
   }
-  size_t count(const std::string& text) const {
-    size_t found = 0;
-    for (const std::string& entry : journal) found += entry.find(text) != std::string::npos;
-    return found;
-  }
-  const NodeMap& map() { return *shard1.maps.back(); }
 };
-
-// --- start
-
-TEST_F(NodeChangeTest, StartPublishesBeforeItListens) {
-  auto [slot, reply] = expect<NodeControl::Outcome>();
-  node->start(make_config(), {{&shard0, &loop0}, {&shard1, &loop1}}, std::move(reply));
-  EXPECT_THAT(network.accepting, IsEmpty());
-  world.settle();
-  EXPECT_TRUE(slot->value().has_value());
-  EXPECT_THAT(network.accepting, SizeIs(1));
-  EXPECT_THAT(shard1.units, SizeIs(2));
-  EXPECT_EQ(map().find_target(kTarget)->luns.at(1), unit("csv1"));
-  EXPECT_NE(state("csv1", shard1).backing, nullptr);
-  EXPECT_EQ(state("csv1", shard1).description.capacity_blocks, 64 * kMiB / 512);
-}
-
-TEST_F(NodeChangeTest, ABrokenDiskOfTheFileStartsNothing) {
-  opener.errors["/srv/csv1"] = base::Errc::permission;
-  const auto outcome = start(make_config());
-  ASSERT_FALSE(outcome.has_value());
-  EXPECT_THAT(outcome.error(), ElementsAre(HasSubstr("disk `csv1`: /srv/csv1: cannot be opened")));
-  EXPECT_THAT(journal, IsEmpty());
-  EXPECT_THAT(network.listening, IsEmpty());
-  EXPECT_FALSE(opener.is_open("/srv/witness"));
-}
-
-TEST_F(NodeChangeTest, APortalThatCannotBeHadStartsNothing) {
-  network.taken = "10.1.0.10:3260";
-  const auto outcome = start(make_config());
-  ASSERT_FALSE(outcome.has_value());
-  EXPECT_THAT(outcome.error(), ElementsAre(HasSubstr("portal 10.1.0.10:3260")));
-  EXPECT_THAT(network.accepting, IsEmpty());
-}
-
-TEST_F(NodeChangeTest, ADamagedStateStartsNothing) {
-  store.broken = true;
-  EXPECT_FALSE(start(make_config()).has_value());
-}
-
-TEST_F(NodeChangeTest, ALockedDiskIsServedOnceItsLockIsOurs) {
-  opener.errors["/srv/csv1"] = base::Errc::busy;
-  auto [slot, reply] = expect<NodeControl::Outcome>();
-  node->start(make_config(), {{&shard0, &loop0}, {&shard1, &loop1}}, std::move(reply));
-  world.advance(4900ms);
-  EXPECT_FALSE(slot->has_value());  // it may still come
-  world.advance(100ms);
-  ASSERT_TRUE(slot->has_value());
-  EXPECT_TRUE((*slot)->has_value());
-  EXPECT_EQ(state("csv1", shard1).backing, nullptr);
-  EXPECT_NE(state("witness", shard1).backing, nullptr);
-  EXPECT_GE(opener.attempts["/srv/csv1"], 24);
-  EXPECT_EQ(status().disks[1].state, "opening");
-
-  opener.errors.clear();
-  world.advance(200ms);
-  EXPECT_NE(state("csv1", shard1).backing, nullptr);
-  EXPECT_EQ(status().disks[1].state, "ready");
-}
-
-TEST_F(NodeChangeTest, ALockThatIsGivenUpSoonDelaysTheStartOnlyThatLong) {
-  opener.errors["/srv/csv1"] = base::Errc::busy;
-  auto [slot, reply] = expect<NodeControl::Outcome>();
-  node->start(make_config(), {{&shard0, &loop0}, {&shard1, &loop1}}, std::move(reply));
-  world.advance(1s);
-  opener.errors.clear();
-  world.advance(200ms);
-  EXPECT_TRUE(slot->has_value());
-}
 
 // --- apply
 
@@ -421,120 +338,6 @@ TEST_F(NodeChangeTest, AnAluaStateIsDurableAndTheSameOnEveryShardBeforeTheAnswer
   start();
   EXPECT_EQ(map().portal_groups[0].alua, scsi::AluaState::standby);
   EXPECT_FALSE(map().portal_groups[0].alua_changed);
-}
-
-// --- portals
-
-TEST_F(NodeChangeTest, ConnectionsGoWhereTheFewestAre) {
-  start();
-  journal.clear();
-  shard0.load_now = {.connections = 3, .busy_permille = 0};
-  shard1.load_now = {.connections = 1, .busy_permille = 900};
-  // Those on their way count: the shards' own numbers do not know them yet.
-  for (int socket = 1; socket <= 3; ++socket) {
-    network.arrive("10.1.0.10:3260", socket);
-    loop0.step();
-  }
-  world.settle();
-  EXPECT_EQ(count("shard1 adopt"), 2u);
-  EXPECT_EQ(count("shard0 adopt"), 1u);  // a tie: the idler one
-  EXPECT_EQ(status().connections_total, 3u);
-}
-
-TEST_F(NodeChangeTest, TooManyConnectionsAreRefused) {
-  Config config = make_config();
-  config.max_connections = 4;
-  ASSERT_TRUE(start(config).has_value());
-  shard0.load_now.connections = 2;
-  shard1.load_now.connections = 2;
-  network.arrive("10.1.0.10:3260", 7);
-  world.settle();
-  EXPECT_THAT(network.closed, ElementsAre(7));
-  EXPECT_EQ(status().connections_refused, 1u);
-  shard1.load_now.connections = 1;
-  network.arrive("10.1.0.10:3260", 8);
-  world.settle();
-  EXPECT_EQ(count("adopt 8"), 1u);
-}
-
-TEST_F(NodeChangeTest, OutOfDescriptorsItDoesNotSpin) {
-  start();
-  const int before = network.accepts;
-  network.arrive("10.1.0.10:3260", -EMFILE);
-  world.advance(99ms);
-  EXPECT_EQ(network.accepts, before);
-  EXPECT_THAT(status().portals[0].state, HasSubstr("failed"));
-  world.advance(1ms);
-  EXPECT_EQ(network.accepts, before + 1);
-  network.arrive("10.1.0.10:3260", -ECONNABORTED);
-  world.settle();
-  EXPECT_EQ(network.accepts, before + 2);
-}
-
-// --- sessions and the end
-
-TEST_F(NodeChangeTest, SessionCommands) {
-  start();
-  admit(session_id(1, 4), nexus("iqn.a"));
-  ASSERT_TRUE(ask([&](auto reply) {
-                node->session_request_logout(session_id(1, 4), std::move(reply));
-              }).has_value());
-  EXPECT_THAT(shard1.logouts, ElementsAre(session_id(1, 4)));
-  ASSERT_TRUE(
-      ask([&](auto reply) { node->session_drop(session_id(1, 4), std::move(reply)); }).has_value());
-  EXPECT_THAT(shard1.dropped, ElementsAre(session_id(1, 4)));
-  EXPECT_FALSE(
-      ask([&](auto reply) { node->session_drop(session_id(1, 4), std::move(reply)); }).has_value());
-}
-
-TEST_F(NodeChangeTest, StatusAddsUpAndHidesSecrets) {
-  Config config = make_config();
-  config.targets[0].initiators[0].chap =
-      ChapConfig{.user = "hv1", .secret_file = "/etc/s", .secret = "do not show this"};
-  ASSERT_TRUE(start(config).has_value());
-  LunCounters counters;
-  counters.reads = 5;
-  counters.read_latency.buckets[3] = 2;
-  shard0.status_now.counters = {{unit("csv1"), counters}};
-  shard1.status_now.counters = {{unit("csv1"), counters}};
-  shard0.status_now.logins_failed = 1;
-  shard1.status_now.logins_failed = 2;
-  const NodeStatus now = status();
-  EXPECT_EQ(now.disks[1].counters.reads, 10u);
-  EXPECT_EQ(now.disks[1].counters.read_latency.buckets[3], 4u);
-  EXPECT_EQ(now.disks[0].counters.reads, 0u);
-  EXPECT_EQ(now.logins_failed, 3u);
-  EXPECT_EQ(now.threads, 2u);
-  EXPECT_EQ(now.targets[0].initiators[0].chap->secret, "");
-  EXPECT_EQ(now.disks[1].mapped.at(0).lun, 1);
-  EXPECT_EQ(now.disks[1].uuid, "00000000-0000-0000-0000-000000000002");
-  EXPECT_EQ(now.alua.at(0).state, "active/optimized");
-}
-
-TEST_F(NodeChangeTest, ShutdownStopsListeningAndWaitsForTheShards) {
-  start();
-  shard1.holds = true;
-  auto [slot, reply] = expect<bool>();
-  node->shutdown(std::move(reply));
-  world.settle();
-  EXPECT_THAT(network.listening, IsEmpty());
-  EXPECT_FALSE(slot->has_value());
-  shard1.let_go();
-  world.settle();
-  EXPECT_EQ(*slot, true);
-  node.reset();
-}
-
-TEST_F(NodeChangeTest, AStalledBackingDoesNotHoldTheEnd) {
-  start();
-  shard1.holds = true;
-  auto [slot, reply] = expect<bool>();
-  node->shutdown(std::move(reply));
-  world.advance(4s);
-  EXPECT_EQ(*slot, false);
-  shard1.let_go();
-  world.settle();
-  node.reset();
 }
 
 }  // namespace

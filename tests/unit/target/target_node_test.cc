@@ -351,11 +351,13 @@ TEST_F(TargetNodeTest, AResetThatDoesNotDrainSaysSo) {
   EXPECT_EQ(*reply, false);
 }
 
-TEST_F(TargetNodeTest, ClearTaskSetTellsTheOthers) {
+// The others learn of it by TASK ABORTED (TAS=1).
+TEST_F(TargetNodeTest, ClearTaskSetRaisesNoAttention) {
   start();
+  const size_t before = shard0.attentions.size();
   EXPECT_EQ(*reset(iscsi::TaskFunction::clear_task_set), true);
-  EXPECT_TRUE(shard0.attentions.back().sense.same_code(scsi::kCommandsClearedByAnotherInitiator));
-  EXPECT_EQ(shard0.attentions.back().except_session, session_id(0, 1));
+  EXPECT_EQ(shard0.attentions.size(), before);
+  EXPECT_EQ(shard0.aborts.back().unit, unit("csv1"));
 }
 
 TEST_F(TargetNodeTest, TargetResetsTakeAllUnitsAndTheColdOneTheSessions) {
