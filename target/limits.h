@@ -42,6 +42,10 @@ inline constexpr uint32_t kMaxOutstandingR2t = 8;
 inline constexpr size_t kMinSlabBytes = 4096;
 inline constexpr size_t kMaxSlabBytes = 2 * 1024 * 1024;
 static_assert(kMaxSlabBytes >= 2 * scsi::kMaxCompareAndWriteBlocks * 4096);
+// What one session, and the commands of one unit, may hold of a shard's buffers: an initiator that
+// takes no data and a backing that stalls leave the rest to the others. One slab is always allowed.
+inline constexpr uint64_t kSessionBufferShare = 8;  // an eighth
+inline constexpr uint64_t kUnitBufferShare = 4;     // a quarter; as much again for compare buffers
 inline constexpr uint64_t kDefaultBufferMemoryBytes = 128 * 1024 * 1024;
 inline constexpr uint64_t kMinBufferMemoryBytes = 8 * 1024 * 1024;
 

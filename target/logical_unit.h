@@ -78,6 +78,7 @@ class LogicalUnit {
   // The holder of the exclusive range passes its own gate.
   bool gate_blocks(const Chunk& chunk) const;
 
+  uint64_t buffer_bytes = 0;  // held by its active commands
   LunCounters counters;
 
  private:

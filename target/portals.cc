@@ -34,7 +34,7 @@ Portals::~Portals() {
 
 void Portals::set_max_connections(uint32_t count) {
   max_connections_ = count;
-  while (placing_.size() < shards_.count()) placing_.push_back(std::make_unique<Placing>(0));
+  while (placing_.size() < shards_.count()) placing_.push_back(std::make_unique<Placing>());
 }
 
 Portals::Listener* Portals::find(const io::Endpoint& endpoint) {
@@ -117,14 +117,19 @@ void Portals::on_accepted(Listener& listener, int32_t result) {
 void Portals::place(io::Socket socket, uint16_t portal_group_tag) {
   ++accepted_;
   uint32_t total = 0;
-  std::optional<size_t> makes_room;  // has a login that can give way
+  size_t makes_room = 0;  // the shard with the most logins that can give way
+  uint32_t most_logins = 0;
   size_t best = 0;
   ShardLoad best_load;
   for (size_t i = 0; i < placing_.size(); ++i) {
     ShardLoad load = shards_.load(i);
-    load.connections += placing_[i]->load(std::memory_order_acquire);
-    total += load.connections;
-    if (load.logging_in > 0) makes_room = i;
+    const uint32_t dropping = placing_[i]->dropping.load(std::memory_order_acquire);
+    load.connections += placing_[i]->adopting.load(std::memory_order_acquire);
+    total += load.connections - std::min(dropping, load.connections);
+    if (load.logging_in > dropping && load.logging_in - dropping > most_logins) {
+      most_logins = load.logging_in - dropping;
+      makes_room = i;
+    }
     const bool better = load.connections != best_load.connections
                             ? load.connections < best_load.connections
                             : load.busy_permille < best_load.busy_permille;
@@ -135,9 +140,14 @@ void Portals::place(io::Socket socket, uint16_t portal_group_tag) {
   }
   // Connections that never log in must not keep others out: the oldest of them gives way. Sessions
   // never do.
-  if (total >= max_connections_ && makes_room.has_value()) {
+  if (total >= max_connections_ && most_logins > 0) {
     ++refused_;
-    shards_.tell(*makes_room, [](ShardControl& shard) { shard.drop_oldest_login(); });
+    Placing& room = *placing_[makes_room];
+    room.dropping.fetch_add(1, std::memory_order_relaxed);
+    shards_.tell(makes_room, [&room](ShardControl& shard) {
+      shard.drop_oldest_login();
+      room.dropping.fetch_sub(1, std::memory_order_release);
+    });
   } else if (total >= max_connections_) {
     ++refused_;
     LOG_LIMITED(warning, kLog, "connection refused: max_connections={} reached: peer={}",
@@ -146,10 +156,10 @@ void Portals::place(io::Socket socket, uint16_t portal_group_tag) {
     return;
   }
   Placing& placing = *placing_[best];
-  placing.fetch_add(1, std::memory_order_relaxed);
+  placing.adopting.fetch_add(1, std::memory_order_relaxed);
   shards_.tell(best, [socket, portal_group_tag, &placing](ShardControl& shard) {
     shard.adopt(socket, portal_group_tag);
-    placing.fetch_sub(1, std::memory_order_release);
+    placing.adopting.fetch_sub(1, std::memory_order_release);
   });
 }
 

@@ -3,7 +3,6 @@
 
 #include <atomic>
 #include <memory>
-#include <optional>
 #include <string>
 #include <vector>
 
@@ -65,8 +64,11 @@ class Portals {
     io::OpOf<Listener, &Listener::on_accepted> accept_op{*this};
     io::TimerOf<Listener, &Listener::on_retry> retry{*this};
   };
-  // On its way to a shard, whose load() does not count it yet.
-  using Placing = std::atomic<uint32_t>;
+  // Told to a shard, whose load() does not show it yet.
+  struct Placing {
+    std::atomic<uint32_t> adopting = 0;
+    std::atomic<uint32_t> dropping = 0;
+  };
 
   Listener* find(const io::Endpoint& endpoint);
   void accept(Listener& listener);

@@ -176,6 +176,7 @@ bool Session::take_number(uint32_t cmd_sn, bool immediate, bool* in_order) {
   SequenceNumbers& numbers = connection_.numbers();
   *in_order = true;
   if (immediate) return true;
+  if (std::ranges::find(skipped_numbers_, cmd_sn) != skipped_numbers_.end()) return false;
   if (!iscsi::in_window(cmd_sn, numbers.exp_cmd_sn, numbers.max_cmd_sn)) return false;
   *in_order = cmd_sn == numbers.exp_cmd_sn;
   return true;
@@ -320,8 +321,7 @@ Session::Intake Session::command_data(Task& task, uint32_t length) {
     case Task::FirstChunk::none:
       return Intake::discard;  // the command moves no data out
     case Task::FirstChunk::no_buffer:
-      // The commands whose buffers could come free may wait for data behind this very PDU.
-      if (open_r2ts == 0) return Intake::pause;
+      if (may_pause_for(task)) return Intake::pause;
       task.early = scsi::Status::busy;
       return Intake::discard;
     case Task::FirstChunk::made:
@@ -330,6 +330,13 @@ Session::Intake Session::command_data(Task& task, uint32_t length) {
   incoming_chunk_ = chunk;
   target_ = chunk->data.first(length);
   return Intake::take;
+}
+
+// Stopping to read is right when other connections' buffers will come free. Not when commands of
+// this session wait for data that lies behind this very PDU, nor when it is the unit's or the
+// session's own share that is used up: a stalled unit must not stop the session's other units.
+bool Session::may_pause_for(const Task& task) const {
+  return open_r2ts == 0 && task.within_shares(kMinSlabBytes);
 }
 
 bool Session::on_command(const iscsi::PduReader& reader) {

@@ -54,8 +54,8 @@ class Session {
   void task_activated(Task& task);  // its CmdSN slot is used
   void task_ended(Task& task);      // ... and free again
   void task_released(Task& task);
-  // A chunk goes while its data is being received into it (the command was aborted): the memory stays
-  // until the PDU's end, or the socket would write into somebody else's buffer.
+  // A chunk goes while its data is being received into it (the command was aborted): the memory
+  // stays until the PDU's end, or the socket would write into somebody else's buffer.
   void chunk_released(Chunk& chunk);
   void forget_parked(Task& task);  // it was aborted; its number counts as used when its turn comes
 
@@ -78,11 +78,13 @@ class Session {
   io::Instant logout_deadline() const { return logout_deadline_; }
   // The data-out it is to get holds buffers: it must not wait for a buffer itself.
   uint32_t open_r2ts = 0;
+  uint64_t buffer_bytes = 0;  // held by its commands until their data is sent
 
  private:
   // session.cc
   Intake on_command_header(const iscsi::PduReader& reader);
   Intake command_data(Task& task, uint32_t length);
+  bool may_pause_for(const Task& task) const;
   bool on_command(const iscsi::PduReader& reader);
   bool take_number(uint32_t cmd_sn, bool immediate, bool* in_order);
   void advance_window();

@@ -42,8 +42,12 @@ Session::Intake Session::unsolicited_data(const iscsi::DataOutPdu& pdu, uint32_t
     case Task::FirstChunk::none:
       return Intake::discard;
     case Task::FirstChunk::no_buffer:
-      if (open_r2ts == 0) return Intake::pause;
-      task->early = scsi::Status::busy;
+      if (may_pause_for(*task)) return Intake::pause;
+      if (task->is_active()) {
+        task->complete(scsi::Status::busy);
+      } else {
+        task->early = scsi::Status::busy;
+      }
       return Intake::discard;
     case Task::FirstChunk::made:
       break;

@@ -3,6 +3,8 @@
 // queued after every response that precedes it, on this session and (the node collects) on all
 // others.
 
+#include <algorithm>
+
 #include "common/iscsi/sequence.h"
 #include "target/connection.h"
 #include "target/session.h"
@@ -44,14 +46,19 @@ void Session::abort_task(const TaskManagementRequestPdu& request) {
   if (task != nullptr && task->state != Task::State::ended) {
     return drain_and_answer({task}, request.itt);
   }
-  // RFC 7143 11.5.1 and 11.6.1: a command that has not arrived but whose number is in the window is
-  // counted as received, and the function is complete.
-  SequenceNumbers& numbers = connection_.numbers();
-  const uint32_t ref_cmd_sn = request.ref_cmd_sn;
-  if (task == nullptr && ref_cmd_sn == numbers.exp_cmd_sn &&
-      iscsi::in_window(ref_cmd_sn, numbers.exp_cmd_sn, numbers.max_cmd_sn) &&
-      ref_cmd_sn != request.cmd_sn) {
-    advance_window();
+  // RFC 7143 11.5.1: a command that has not arrived but whose number is in the window is counted as
+  // received, and the function is complete.
+  const SequenceNumbers& numbers = connection_.numbers();
+  const uint32_t number = request.ref_cmd_sn;
+  const bool expected = number != request.cmd_sn &&
+                        iscsi::in_window(number, numbers.exp_cmd_sn, numbers.max_cmd_sn) &&
+                        std::ranges::none_of(parked_, [number](const Task& parked) {
+                          return parked.cmd_sn == number;
+                        });
+  if (task == nullptr && expected) {
+    if (std::ranges::find(skipped_numbers_, number) == skipped_numbers_.end()) {
+      skipped_numbers_.push_back(number);
+    }
     answer(request.itt, TaskResponse::function_complete);
     return run_parked();
   }

@@ -331,8 +331,7 @@ void Shard::on_wake(int32_t) noexcept {
     Task& task = waiting_tasks_.front();
     waiting_tasks_.pop_front();
     task.waits_for_buffer = false;
-    task.on_buffer_available();
-    if (task.waits_for_buffer) break;  // still nothing: the others would not do better
+    task.on_buffer_available();  // may queue again; the next one may have a share of its own left
   }
   for (size_t left = paused_.size(); left > 0 && !paused_.empty(); --left) {
     Connection& connection = paused_.front();

@@ -17,7 +17,7 @@ namespace holdfast::target {
 
 struct ShardLoad {
   uint32_t connections = 0;
-  uint32_t logging_in = 0;  // of them, not in the full feature phase yet
+  uint32_t logging_in = 0;     // of them, not in the full feature phase yet
   uint32_t busy_permille = 0;  // of the last second
 };
 
@@ -64,7 +64,7 @@ class ShardControl {
 
   // Takes over an accepted connection; the socket is the shard's.
   virtual void adopt(io::Socket socket, uint16_t portal_group_tag) = 0;
-  // Makes room: closes the connection that has been logging in for the longest time, if there is one.
+  // Makes room: closes the connection that has been logging in the longest, if there is one.
   virtual void drop_oldest_login() = 0;
 
   virtual void abort_tasks(AbortRequest request, Done done) = 0;

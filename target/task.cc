@@ -107,6 +107,7 @@ Task::FirstChunk Task::first_chunk(size_t bytes, Chunk** chunk) {
 Chunk* Task::new_chunk(uint32_t chunk_length, size_t capacity) {
   Buffer buffer;
   if (capacity > 0) {
+    if (!within_shares(capacity)) return nullptr;
     buffer = shard().buffers().acquire(capacity);
     if (!buffer) return nullptr;
   }
@@ -120,15 +121,40 @@ Chunk* Task::new_chunk(uint32_t chunk_length, size_t capacity) {
   chunk->bytes = chunk->data ? chunk->data.first(chunk_length) : base::MutableBytes{};
   chunk->step = Chunk::Step::idle;
   chunk->on_disk = chunk->launched = chunk->ready = chunk->sending = false;
+  charge(*chunk);
   next_offset += chunk_length;
   ++live_chunks;
   chunks.push_back(*chunk);
   return chunk;
 }
 
+bool Task::within_shares(size_t bytes) const {
+  const uint64_t total = shard().buffers().total_bytes();
+  const auto within = [bytes](uint64_t held, uint64_t share) {
+    return held == 0 || held + bytes <= share;
+  };
+  return within(session->buffer_bytes, total / kSessionBufferShare) &&
+         (nexus_unit == nullptr || within(unit().buffer_bytes, total / kUnitBufferShare));
+}
+
+void Task::charge(Chunk& chunk) {
+  chunk.session_charge = chunk.data.capacity();
+  chunk.unit_charge = nexus_unit == nullptr ? 0 : chunk.session_charge;
+  session->buffer_bytes += chunk.session_charge;
+  if (nexus_unit != nullptr) unit().buffer_bytes += chunk.unit_charge;
+}
+
+// At the latest when the command ends: what is still to be sent is the session's matter, and the
+// unit may be gone by then.
+void Task::uncharge_unit(Chunk& chunk) {
+  if (chunk.unit_charge > 0) unit().buffer_bytes -= std::exchange(chunk.unit_charge, 0);
+}
+
 void Task::release_chunk(Chunk& chunk) {
   ASSERT(!chunk.on_disk && !chunk.sending);
   if (chunk.step == Chunk::Step::held) unit().write_ended(chunk);
+  uncharge_unit(chunk);
+  session->buffer_bytes -= std::exchange(chunk.session_charge, 0);
   session->chunk_released(chunk);
   chunks.erase(ChunkList::s_iterator_to(chunk));
   chunk.data = {};
@@ -345,6 +371,7 @@ void Task::end() {
     exclusive = 0;
   }
   if (status != scsi::Status::good || aborted) release_idle_chunks();
+  for (Chunk& chunk : chunks) uncharge_unit(chunk);
   state = State::ended;
   if (nexus_unit != nullptr) {
     if (has_place || wait_hook.is_linked()) {

@@ -42,6 +42,8 @@ struct Chunk {
   Buffer data;
   Buffer compare;  // what the medium holds: VERIFY, ORWRITE, COMPARE AND WRITE
   base::MutableBytes bytes;
+  size_t session_charge = 0;        // bytes of data counted against the session's share
+  size_t unit_charge = 0;           // ... and the unit's
   std::shared_ptr<const void> pin;  // keeps mapped memory until it is sent
   BlockRange range;                 // of the write request under way or held
   enum class Step : uint8_t { idle, reading, held, writing, verifying, other } step = Step::idle;
@@ -180,6 +182,8 @@ class Task {
   bool is_active() const { return state == State::active; }
   // Sets length, transfer and gathering from the CDB: before the command's turn has come.
   void prepare();
+  // So many bytes more are within the session's and the unit's share of the buffers.
+  bool within_shares(size_t bytes) const;
   // The chunk for immediate and unsolicited data, with room for `bytes` of it.
   enum class FirstChunk : uint8_t { none, no_buffer, made };
   FirstChunk first_chunk(size_t bytes, Chunk** chunk);
@@ -199,6 +203,8 @@ class Task {
   void set_residual(uint32_t moves);
   void send_response();
   Chunk* new_chunk(uint32_t chunk_length, size_t capacity);
+  void charge(Chunk& chunk);
+  void uncharge_unit(Chunk& chunk);
   void release_chunk(Chunk& chunk);
   void release_idle_chunks();
   uint64_t start_offset() const;  // bytes, of the command's first block

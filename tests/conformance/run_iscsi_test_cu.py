@@ -29,14 +29,18 @@ from holdfast.target import Target
 SUITE_DEADLINE_S = 90
 
 
-def list_tests(patterns) -> dict:
-    """{FAMILY.SUITE: [SUITE.TEST, ...]} of the suites that the patterns choose."""
-    names = run(["iscsi-test-cu", "-l"]).stdout.split()
+def all_tests() -> dict:
+    """{FAMILY.SUITE: [SUITE.TEST, ...]} of the two families that hold every test."""
     suites = {}
-    for name in names:
+    for name in run(["iscsi-test-cu", "-l"]).stdout.split():
         parts = name.split(".")
-        if len(parts) == 3:
+        if len(parts) == 3 and parts[0] in ("SCSI", "iSCSI"):
             suites.setdefault(".".join(parts[:2]), []).append(".".join(parts[1:]))
+    return suites
+
+
+def choose(suites, patterns) -> dict:
+    """The suites that the patterns choose."""
     wanted = [p for p in patterns if not p.startswith("!")]
     unwanted = [p[1:] for p in patterns if p.startswith("!")]
     chosen = {suite: tests for suite, tests in suites.items()
@@ -70,13 +74,15 @@ class Report:
             self.passed += 1
             self.whole.add(result.name)
 
-    def close(self, suites, names):
-        """Checks that need the whole run: stale entries, tests that never ran."""
+    def close(self, suites, everything):
+        """Checks that need a run on all flavours: stale entries, tests that never ran. An entry is
+        stale only if all tests that it could be for have run."""
         tests = [test for each in suites.values() for test in each]
+        known = [test for each in everything.values() for test in each]
         entries = self.skips + self.wrong_tests
         for entry in entries:
-            scope = any(entry.for_test(test) for test in tests)
-            if scope and not entry.used and any(entry.for_flavour(name) for name in names):
+            meant = {test for test in known if entry.for_test(test)}
+            if meant <= set(tests) and not entry.used:
                 self.problems.append(f"{entry.where}: allows nothing: {entry.test}")
         for test in tests:
             never = any(e.flavours == "*" and e.for_test(test) for e in entries)
@@ -142,7 +148,8 @@ def main() -> int:
 
     everything = flavour_list.flavours()
     chosen = [f for f in everything if not options.flavour or f.name in options.flavour]
-    suites = list_tests(options.patterns)
+    all_suites = all_tests()
+    suites = choose(all_suites, options.patterns)
     report = Report(allow_list.load(allow_list.SKIPS), allow_list.load(allow_list.WRONG_TESTS))
     with tempfile.TemporaryDirectory(prefix="holdfast-cu-") as scratch:
         scratch = pathlib.Path(scratch)
@@ -153,7 +160,7 @@ def main() -> int:
         try:
             run_all(target, chosen, suites, report, output)
             if len(chosen) == len(everything):
-                report.close(suites, [f.name for f in chosen])
+                report.close(suites, all_suites)
         finally:
             try:
                 target.stop()

@@ -58,7 +58,8 @@ class Rules(unittest.TestCase):
         report = run_iscsi_test_cu.Report(skips, [])
         for flavour, skips in seen:
             report.add(flavour, cu_output.TestResult("Unmap.Simple", True, list(skips)))
-        report.close({"SCSI.Unmap": ["Unmap.Simple"]}, ["thin", "thick"])
+        suites = {"SCSI.Unmap": ["Unmap.Simple"]}
+        report.close(suites, suites | {"SCSI.Read6": ["Read6.Simple"]})
         return report.problems
 
     def entry(self, flavours="thick", message="*LBPU*", test="Unmap.*"):
@@ -76,6 +77,11 @@ class Rules(unittest.TestCase):
 
     def test_an_entry_that_allows_nothing_is_a_problem(self):
         self.assertIn("allows nothing", self.run_through([self.entry()], (self.THIN, []))[0])
+        self.assertIn("allows nothing", self.run_through([self.entry(test="Wrong.*")],
+                                                         (self.THIN, []))[0])
+
+    def test_an_entry_for_tests_of_another_run_is_left_alone(self):
+        self.assertEqual(self.run_through([self.entry(test="*.Simple")], (self.THIN, [])), [])
 
     def test_a_test_must_run_somewhere(self):
         seen = (self.THIN, ["no LBPU."]), (self.THICK, ["no LBPU."])

@@ -61,7 +61,7 @@ class Sg3Utils(case.TestCase):
         self.assertRegex(identity, r"NAA")
         self.assertRegex(identity, r"Relative target port")
         self.assertRegex(identity, r"Target port group")
-        self.sg("sg_vpd", "--page=0xb9", status=ILLEGAL_REQUEST)
+        self.sg("sg_vpd", "--page=0xb9", "--force", status=ILLEGAL_REQUEST)
 
     def test_capacity(self):
         self.assertIn("Device size: 67108864 bytes", self.sg("sg_readcap", "--16"))
@@ -105,12 +105,12 @@ class Sg3Utils(case.TestCase):
         self.assertIn("mapped", mapped)
         self.assertNotIn("deallocated", mapped.split("\n")[2])
         self.assertEqual(self.read_blocks(0, 4096), data.read_bytes() * 4096)
-        self.sg("sg_unmap", "--lba=1024", "--num=2048")
+        self.sg("sg_unmap", "--force", "--lba=1024", "--num=2048")
         self.assertIn("deallocated", self.sg("sg_get_lba_status", "--lba=1024"))
         expected = data.read_bytes() * 1024 + bytes(2048 * 512) + data.read_bytes() * 1024
         self.assertEqual(self.read_blocks(0, 4096), expected)
-        self.sg("sg_unmap", "--lba=131072", "--num=1", status=LBA_OUT_OF_RANGE)
-        self.sg("sg_unmap", "--lba=0", "--num=8", disk="readonly", status=DATA_PROTECT)
+        self.sg("sg_unmap", "--force", "--lba=131072", "--num=1", status=LBA_OUT_OF_RANGE)
+        self.sg("sg_unmap", "--force", "--lba=0", "--num=8", disk="readonly", status=DATA_PROTECT)
 
     def read_blocks(self, lba, blocks):
         out = self.scratch / "out"

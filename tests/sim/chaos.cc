@@ -30,8 +30,8 @@ Plan make_plan(base::Random& random, Sabotage sabotage) {
   plan.target.disks.delay_max = std::chrono::microseconds(50 << random.below(8));
   plan.target.disks.cancel_per_million = static_cast<uint32_t>(random.below(1'000'001));
   plan.fabric.delay_max = std::chrono::microseconds(30 << random.below(6));
-  plan.fabric.send_buffer = plan.fabric.receive_buffer = size_t{4096} << random.below(6);
-  plan.fabric.max_segment = size_t{64} << random.below(9);
+  plan.fabric.send_buffer = plan.fabric.receive_buffer = size_t{8192} << random.below(5);
+  plan.fabric.max_segment = size_t{512} << random.below(6);
   plan.fabric.partial_per_million = static_cast<uint32_t>(random.below(500'000));
   plan.network_faults = !maybe(4);
   plan.disk_faults = maybe(3);

@@ -9,7 +9,7 @@ using namespace std::chrono_literals;
 namespace {
 
 constexpr Duration kTickMin = 200us;
-constexpr Duration kTickMax = 4ms;
+constexpr Duration kTickMax = 12ms;
 constexpr Duration kQuietTick = 20ms;
 constexpr Duration kReconnectMax = 1s;
 // A login that takes longer is given up: more than the target's drain deadline.

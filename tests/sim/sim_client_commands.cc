@@ -57,11 +57,11 @@ void SimClient::probe(UnitView& view) {
 }
 
 DataModel::Range SimClient::choose_blocks(const Unit& unit, uint64_t most) {
-  const uint64_t dice = random_.below(20);
+  const uint64_t dice = random_.below(40);
   uint64_t count = 1 + random_.below(std::min<uint64_t>(most, 8));
   uint64_t within = kHotBlocks;
-  if (dice >= 14) within = unit.blocks;
-  if (dice == 19) count = 1 + random_.below(most);
+  if (dice >= 28) within = unit.blocks;
+  if (dice == 39) count = 1 + random_.below(most);
   count = std::min(count, within);
   return {random_.below(within - count + 1), count};
 }

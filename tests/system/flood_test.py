@@ -68,7 +68,8 @@ class FloodCase(case.TestCase):
 
 
 class SilentConnections(FloodCase):
-    settings = {"buffer_memory": "16MiB", "max_connections": 200}
+    limit = 200
+    settings = {"buffer_memory": "16MiB", "max_connections": limit}
 
     def flood(self, count, stack):
         for _ in range(count):
@@ -76,21 +77,29 @@ class SilentConnections(FloodCase):
             client.settimeout(10)
             client.connect(self.daemon.portal())
 
-    def test_ten_thousand_beyond_the_limit(self):
+    def open(self, **options):
+        """While the flood lasts a login may be the one that gives way: it is tried again."""
+        def try_it():
+            with contextlib.suppress(iscsi.Closed, ConnectionError):
+                return super(SilentConnections, self).open(**options)
+        return self.wait_until(try_it, "a login", 3)
+
+    def test_ten_thousand_in_turn(self):
         with contextlib.ExitStack() as stack:
             for _ in range(4):
                 self.flood(FLOOD // 4, stack)
                 self.others_are_served(1)
             self.assertLess(self.grown(), 64 * MIB)
-            self.wait_until(lambda: self.daemon.descriptor_count() < 300, "no more than allowed")
+            self.wait_until(lambda: self.daemon.descriptor_count() < self.limit + 100,
+                            "no more than allowed")
         self.others_are_served(1)
 
 
-class RoomForAll(SilentConnections):
+class RoomForAll(FloodCase):
     settings = {"buffer_memory": "16MiB", "max_connections": FLOOD + 1000}
+    flood = SilentConnections.flood
 
-    def test_ten_thousand_beyond_the_limit(self):
-        """Here: within the limit. All are there at once, and gone after the login timeout."""
+    def test_ten_thousand_at_once(self):
         with contextlib.ExitStack() as stack:
             self.flood(FLOOD, stack)
             began = time.monotonic()

@@ -13,7 +13,8 @@ constexpr uint64_t kBytes = 8 * kMaxSlabBytes;
 
 TEST(BufferPool, SlabsAreAlignedAndLargeEnough) {
   const auto pool = BufferPool::create(kBytes).value();
-  for (const size_t bytes : {size_t{1}, size_t{4096}, size_t{4097}, size_t{100'000}, kMaxSlabBytes}) {
+  for (const size_t bytes :
+       {size_t{1}, size_t{4096}, size_t{4097}, size_t{100'000}, kMaxSlabBytes}) {
     const Buffer buffer = pool->acquire(bytes);
     ASSERT_TRUE(buffer);
     EXPECT_GE(buffer.capacity(), bytes);

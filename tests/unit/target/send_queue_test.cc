@@ -14,7 +14,8 @@ using iscsi::PduReader;
 
 struct CountedItem {
   int sent = 0;
-  SendItem item{this, [](SendItem& done) noexcept { ++static_cast<CountedItem*>(done.owner)->sent; }};
+  SendItem item{this,
+                [](SendItem& done) noexcept { ++static_cast<CountedItem*>(done.owner)->sent; }};
 };
 
 // Sends all of the queue in pieces of at most `piece` bytes; the wire bytes.
