@@ -197,6 +197,7 @@ void Connection::act_on_login(const iscsi::LoginServer::Outcome& outcome) {
       return;
     case Next::full_feature:
       send_login_response(false);
+      if (phase_ == Phase::closing) return;  // there was no room for the response
       enter_full_feature();
       return;
     case Next::reply_and_close:
@@ -354,10 +355,13 @@ void Connection::on_control_sent(SendItem& item) noexcept {
     // The peer reads our last answer before it sees the end: the write side only.
     connection.shard_.network().shutdown_send(connection.socket_);
   }
-  if (connection.paused_) {
-    connection.shard_.resume_later(connection);
-    connection.shard_.wake_waiters();
-  }
+  connection.answer_taken();
+}
+
+void Connection::answer_taken() {
+  if (!paused_) return;
+  shard_.resume_later(*this);
+  shard_.wake_waiters();
 }
 
 void Connection::on_housekeeping(io::Instant now) {
@@ -373,7 +377,7 @@ void Connection::on_housekeeping(io::Instant now) {
     return close("the initiator takes no data");
   }
   if (!send_op_.busy()) last_sent_ = now;
-  session_->on_housekeeping(now);
+  session_->on_housekeeping(now, !paused_);
 }
 
 }  // namespace holdfast::target

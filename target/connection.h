@@ -50,6 +50,8 @@ class Connection {
   bool answers_pile_up() const { return control_pdus_ >= kMaxControlPdusPerConnection; }
   void queue_control(ControlPdu& pdu);
   void give_back(ControlPdu& pdu);  // unused
+  // The peer has taken some of what it was sent: reading goes on if it was stopped for that.
+  void answer_taken();
 
   // Takes up receiving again after a pause for lack of buffers or too many queued answers.
   void resume();

@@ -22,9 +22,10 @@ inline constexpr uint32_t kCommandWindow = 256;
 // Of them on one logical unit; more get TASK SET FULL, so that one stalled unit leaves room in the
 // window for the others.
 inline constexpr uint32_t kMaxCommandsPerNexusUnit = 192;
-// Commands of one shard that use one unit's device at a time; the rest wait their turn in order. A
-// stalled unit thus holds a bounded part of the shard's buffers and of the kernel's workers.
-inline constexpr uint32_t kMaxExecutingPerUnit = 128;
+// Requests of one shard that are with one unit's device at a time; the rest wait in order. A
+// stalled unit thus holds a bounded part of the kernel's workers (uring_loop.cc) and, with the
+// share below, of the shard's buffers.
+inline constexpr uint32_t kMaxRequestsPerUnit = 256;
 // Immediate commands do not take part in the window.
 inline constexpr uint32_t kMaxImmediateCommands = 16;
 static_assert(kMaxCommandsPerNexusUnit < kCommandWindow);
@@ -42,10 +43,11 @@ inline constexpr uint32_t kMaxOutstandingR2t = 8;
 inline constexpr size_t kMinSlabBytes = 4096;
 inline constexpr size_t kMaxSlabBytes = 2 * 1024 * 1024;
 static_assert(kMaxSlabBytes >= 2 * scsi::kMaxCompareAndWriteBlocks * 4096);
-// What one session, and the commands of one unit, may hold of a shard's buffers: an initiator that
-// takes no data and a backing that stalls leave the rest to the others. One slab is always allowed.
+// What one session, and the requests with one unit's device, may hold of a shard's buffers: an
+// initiator that takes or sends no data and a backing that stalls leave the rest to the others. One
+// slab is always allowed.
 inline constexpr uint64_t kSessionBufferShare = 8;  // an eighth
-inline constexpr uint64_t kUnitBufferShare = 4;     // a quarter; as much again for compare buffers
+inline constexpr uint64_t kUnitBufferShare = 4;     // a quarter
 inline constexpr uint64_t kDefaultBufferMemoryBytes = 128 * 1024 * 1024;
 inline constexpr uint64_t kMinBufferMemoryBytes = 8 * 1024 * 1024;
 
@@ -69,6 +71,8 @@ inline constexpr auto kLoginTimeout = 15s;
 // Silence before we ask with a NOP-In, and then before we give the connection up.
 inline constexpr auto kIdleBeforePing = 30s;
 inline constexpr auto kPingTimeout = 15s;
+// A discovery session has no pings (RFC 7143 4.3): silent for so long it is over.
+inline constexpr auto kIdleDiscovery = 60s;
 // No byte accepted by a peer that we have something to send to; no Data-Out for an R2T.
 inline constexpr auto kSendStallTimeout = 30s;
 inline constexpr auto kDataOutTimeout = 30s;

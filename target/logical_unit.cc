@@ -18,7 +18,8 @@ LogicalUnit::LogicalUnit(Shard& shard, std::shared_ptr<const UnitState> state) :
 }
 
 LogicalUnit::~LogicalUnit() {
-  ASSERT(active_.empty() && writing_.empty() && held_.empty() && nexuses_.empty());
+  ASSERT(active_.empty() && writing_.empty() && held_.empty() && queued_.empty() &&
+         nexuses_.empty() && in_flight_ == 0);
 }
 
 void LogicalUnit::publish(std::shared_ptr<const UnitState> state) {
@@ -65,50 +66,35 @@ void LogicalUnit::enter(Task& task) { active_.push_back(task); }
 
 void LogicalUnit::leave(Task& task) { active_.erase(ActiveList::s_iterator_to(task)); }
 
-bool LogicalUnit::take_place(Task& task) {
-  if (executing_ < kMaxExecutingPerUnit) {
-    ++executing_;
-    return true;
-  }
-  waiting_.push_back(task);
-  return false;
-}
-
-void LogicalUnit::give_place(Task& task, bool had) {
-  if (!had) {
-    waiting_.erase(WaitList::s_iterator_to(task));
-    return;
-  }
-  ASSERT(executing_ > 0);
-  --executing_;
-  if (waiting_.empty()) return;
-  Task& next = waiting_.front();
-  waiting_.pop_front();
-  ++executing_;
-  next.on_turn_to_execute();
+void LogicalUnit::read(Chunk& chunk, Chunk::Step step, uint64_t offset, base::MutableBytes into) {
+  submit({&chunk, Kind::read, step, offset, into.data(), into.size(), false});
 }
 
 void LogicalUnit::write(Chunk& chunk, uint64_t offset, base::Bytes bytes, bool durable) {
-  submit({&chunk, WriteKind::data, offset, bytes, bytes.size(), durable || state_->write_through});
+  submit({&chunk, Kind::write, Chunk::Step::writing, offset, const_cast<uint8_t*>(bytes.data()),
+          bytes.size(), durable || state_->write_through});
 }
 
 void LogicalUnit::discard(Chunk& chunk, uint64_t offset, uint64_t length) {
-  submit({&chunk, WriteKind::discard, offset, {}, length, false});
+  submit({&chunk, Kind::discard, Chunk::Step::writing, offset, nullptr, length, false});
 }
 
 void LogicalUnit::write_zeroes(Chunk& chunk, uint64_t offset, uint64_t length) {
-  submit({&chunk, WriteKind::zeroes, offset, {}, length, false});
+  submit({&chunk, Kind::zeroes, Chunk::Step::writing, offset, nullptr, length, false});
 }
 
-void LogicalUnit::submit(const Held& request) {
+void LogicalUnit::submit(const Request& request) {
   Chunk& chunk = *request.chunk;
   chunk.range = {request.offset / block_size(), request.length / block_size()};
-  if (!gates_.empty() && gate_blocks(chunk)) {
+  if (request.kind != Kind::read && !gates_.empty() && gate_blocks(chunk)) {
     chunk.step = Chunk::Step::held;
     held_.push_back(request);
-    return;
+  } else if (in_flight_ >= kMaxRequestsPerUnit) {
+    chunk.step = Chunk::Step::held;
+    queued_.push_back(request);
+  } else {
+    start(request);
   }
-  begin_write(request);
 }
 
 bool LogicalUnit::gate_blocks(const Chunk& chunk) const {
@@ -117,29 +103,57 @@ bool LogicalUnit::gate_blocks(const Chunk& chunk) const {
   });
 }
 
-void LogicalUnit::begin_write(const Held& request) {
+void LogicalUnit::start(const Request& request) {
   Chunk& chunk = *request.chunk;
-  chunk.step = Chunk::Step::writing;
-  chunk.on_disk = true;
+  chunk.step = request.step;
+  chunk.on_disk = chunk.counted = true;
   ++chunk.task->on_disk;
-  writing_.push_back(chunk);
+  ++in_flight_;
+  chunk.unit_charge = chunk.session_charge;
+  buffer_bytes += chunk.unit_charge;
+  if (request.kind != Kind::read) writing_.push_back(chunk);
   switch (request.kind) {
-    case WriteKind::data:
-      device()->write(chunk.op, request.offset, request.bytes,
+    case Kind::read:
+      device()->read(chunk.op, request.offset, {request.bytes, request.length});
+      return;
+    case Kind::write:
+      device()->write(chunk.op, request.offset, {request.bytes, request.length},
                       request.durable ? io::Durability::durable : io::Durability::cached);
       return;
-    case WriteKind::discard:
+    case Kind::discard:
       device()->discard(chunk.op, request.offset, request.length);
       return;
-    case WriteKind::zeroes:
+    case Kind::zeroes:
       device()->write_zeroes(chunk.op, request.offset, request.length);
       return;
   }
 }
 
+// Of a task that was aborted or has failed meanwhile nothing may reach the medium any more.
+bool LogicalUnit::still_wanted(const Request& request) {
+  const Task& task = *request.chunk->task;
+  if (!task.aborted && !task.decided) return true;
+  request.chunk->step = Chunk::Step::idle;
+  return false;
+}
+
+void LogicalUnit::request_ended(Chunk& chunk) {
+  if (!std::exchange(chunk.counted, false)) return;
+  ASSERT(in_flight_ > 0);
+  --in_flight_;
+  buffer_bytes -= std::exchange(chunk.unit_charge, 0);
+  while (!queued_.empty() && in_flight_ < kMaxRequestsPerUnit) {
+    const Request next = queued_.front();
+    queued_.pop_front();
+    if (still_wanted(next)) submit(next);  // a gate may have closed before it
+  }
+}
+
 void LogicalUnit::write_ended(Chunk& chunk) {
   if (chunk.step == Chunk::Step::held) {
-    std::erase_if(held_, [&](const Held& held) { return held.chunk == &chunk; });
+    const auto is_its = [&](const Request& request) { return request.chunk == &chunk; };
+    std::erase_if(held_, is_its);
+    std::erase_if(queued_, is_its);
   } else {
     writing_.erase(ChunkList::s_iterator_to(chunk));
   }
@@ -154,9 +168,11 @@ void LogicalUnit::close_gate(ExclusiveId id, BlockRange range, ShardControl::Don
 
 void LogicalUnit::open_gate(ExclusiveId id) {
   std::erase_if(gates_, [id](const Gate& gate) { return gate.id == id; });
-  std::vector<Held> held;
+  std::vector<Request> held;
   held.swap(held_);
-  for (const Held& request : held) submit(request);
+  for (const Request& request : held) {
+    if (still_wanted(request)) submit(request);
+  }
 }
 
 // Calls done for every gate whose range no write under way touches any more.

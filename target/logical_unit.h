@@ -3,6 +3,7 @@
 // COMPARE AND WRITE closes, and the nexuses of this shard. Owner: Shard; thread: the shard's.
 
 #include <boost/intrusive/list.hpp>
+#include <deque>
 #include <memory>
 #include <vector>
 
@@ -60,11 +61,10 @@ class LogicalUnit {
     for (auto at = active_.begin(); at != active_.end();) visit(*at++);
   }
 
-  // A place among the commands that use the device; false: the task was queued and gets
-  // on_turn_to_execute() later.
-  bool take_place(Task& task);
-  // `had`: it got a place; else it still waits for one.
-  void give_place(Task& task, bool had);
+  // Reads and writes: so many are with the device at a time, the others wait here in order. Only
+  // what waits for the device counts, never what waits for an initiator.
+  void read(Chunk& chunk, Chunk::Step step, uint64_t offset, base::MutableBytes into);
+  void request_ended(Chunk& chunk);
 
   // Writes of every kind pass the gate; one that overlaps a closed range waits there.
   void write(Chunk& chunk, uint64_t offset, base::Bytes bytes, bool durable);
@@ -78,7 +78,7 @@ class LogicalUnit {
   // The holder of the exclusive range passes its own gate.
   bool gate_blocks(const Chunk& chunk) const;
 
-  uint64_t buffer_bytes = 0;  // held by its active commands
+  uint64_t buffer_bytes = 0;  // of requests that are with the device
   LunCounters counters;
 
  private:
@@ -87,24 +87,24 @@ class LogicalUnit {
     BlockRange range;
     ShardControl::Done done;  // empty once called
   };
-  enum class WriteKind : uint8_t { data, discard, zeroes };
-  struct Held {
+  enum class Kind : uint8_t { read, write, discard, zeroes };
+  struct Request {
     Chunk* chunk;
-    WriteKind kind;
+    Kind kind;
+    Chunk::Step step;
     uint64_t offset;
-    base::Bytes bytes;
+    uint8_t* bytes;  // read: into; write: only read
     uint64_t length;
     bool durable;
   };
 
-  void submit(const Held& request);
-  void begin_write(const Held& request);
+  void submit(const Request& request);
+  void start(const Request& request);
+  bool still_wanted(const Request& request);
   void settle_gates();
 
   using ActiveList =
       boost::intrusive::list<Task, boost::intrusive::member_hook<Task, TaskHook, &Task::unit_hook>>;
-  using WaitList =
-      boost::intrusive::list<Task, boost::intrusive::member_hook<Task, TaskHook, &Task::wait_hook>>;
   using ChunkList = boost::intrusive::list<
       Chunk, boost::intrusive::member_hook<Chunk, boost::intrusive::list_member_hook<>,
                                            &Chunk::unit_hook>>;
@@ -122,11 +122,11 @@ class LogicalUnit {
   ActiveList active_;
   NexusList nexuses_;
   bool removing_ = false;
-  uint32_t executing_ = 0;
-  WaitList waiting_;
+  uint32_t in_flight_ = 0;
+  std::deque<Request> queued_;
   ChunkList writing_;
   std::vector<Gate> gates_;  // empty except while exclusive commands run
-  std::vector<Held> held_;
+  std::vector<Request> held_;
 };
 
 }  // namespace holdfast::target

@@ -51,6 +51,11 @@ void SendQueue::cut_pdu(SendItem& item, SequenceNumbers& numbers) {
   pdu.exp_cmd_sn = numbers.exp_cmd_sn;
   pdu.max_cmd_sn = numbers.max_cmd_sn;
   if (item.takes_stat_sn) ++numbers.stat_sn;
+  if (item.progress != nullptr) {
+    auto response = base::load<iscsi::ScsiResponsePdu>(base::as_bytes(pdu));
+    response.exp_data_sn = response.exp_data_sn + item.progress->data_sn;
+    pdu = base::load<NumberedPdu>(base::as_bytes(response));
+  }
   append(item.plain ? item.header : base::load<Bhs>(base::as_bytes(pdu)), item.data, item.plain);
 }
 

@@ -40,11 +40,11 @@ struct SendItem {
 
   // data_in
   uint32_t itt = 0;
-  uint32_t buffer_offset = 0;  // of data[0] in the command's data
-  uint32_t cut = 0;            // bytes of data in PDUs already
-  DataInProgress* progress = nullptr;
-  bool ends_data = false;    // the command's last data
-  bool with_status = false;  // ... whose PDU carries the status (RFC 7143 11.7.3)
+  uint32_t buffer_offset = 0;          // of data[0] in the command's data
+  uint32_t cut = 0;                    // bytes of data in PDUs already
+  DataInProgress* progress = nullptr;  // pdu: of a SCSI response whose ExpDataSN counts it
+  bool ends_data = false;              // the command's last data
+  bool with_status = false;            // ... whose PDU carries the status (RFC 7143 11.7.3)
   uint8_t status = 0;
   uint8_t residual_flags = 0;
   uint32_t residual = 0;

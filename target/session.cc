@@ -46,6 +46,8 @@ Session::Session(Connection& connection, const iscsi::LoginServer& login,
 Session::~Session() {
   ASSERT(tasks_.empty());
   for (auto& nexus_unit : units_) nexus_unit->unit->remove(*nexus_unit);
+  for (auto& nexus_unit : retired_units_) nexus_unit->unit->remove(*nexus_unit);
+  if (logout_answer_ != nullptr) connection_.give_back(*logout_answer_);  // nobody left to take it
 }
 
 Shard& Session::shard() { return connection_.shard(); }
@@ -67,13 +69,17 @@ void Session::update_units() {
       const auto found = view->luns.find(nexus_unit->lun);
       still = found != view->luns.end() && found->second == nexus_unit->unit->id();
     }
-    if (still || nexus_unit->commands > 0) {
+    if (still) {
       kept.push_back(std::move(nexus_unit));
     } else {
-      nexus_unit->unit->remove(*nexus_unit);
+      // New commands must not reach it, even while older ones run: the LUN may name another disk
+      // from now on.
+      forget_in_parked(*nexus_unit);
+      retired_units_.push_back(std::move(nexus_unit));
     }
   }
   units_ = std::move(kept);
+  purge_retired_units();
   if (view == nullptr) return;
   for (const auto& [lun, unit_id] : view->luns) {
     const auto at = std::ranges::lower_bound(units_, lun, {}, [](const auto& u) { return u->lun; });
@@ -91,9 +97,29 @@ void Session::update_units() {
 
 // Its commands have ended; the map no longer names it.
 void Session::unit_removed(UnitId unit) {
-  std::erase_if(units_, [unit](const auto& nexus_unit) {
+  std::erase_if(units_, [this, unit](auto& nexus_unit) {
     if (nexus_unit->unit->id() != unit) return false;
-    ASSERT(nexus_unit->commands == 0);
+    forget_in_parked(*nexus_unit);
+    retired_units_.push_back(std::move(nexus_unit));
+    return true;
+  });
+  purge_retired_units();
+  ASSERT(std::ranges::none_of(retired_units_,
+                              [unit](const auto& left) { return left->unit->id() == unit; }));
+}
+
+// Commands whose turn has not come are not counted as the unit's: they find that it is gone.
+void Session::forget_in_parked(const NexusUnit& nexus_unit) {
+  for (Task& task : tasks_) {
+    if (task.state != Task::State::parked || task.nexus_unit != &nexus_unit) continue;
+    task.nexus_unit = nullptr;
+  }
+}
+
+// Those whose last command has ended. Not from within a command's end, which still looks at it.
+void Session::purge_retired_units() {
+  std::erase_if(retired_units_, [](const auto& nexus_unit) {
+    if (nexus_unit->commands > 0) return false;
     nexus_unit->unit->remove(*nexus_unit);
     return true;
   });
@@ -139,6 +165,7 @@ void Session::task_activated(Task& task) {
 
 void Session::task_ended(Task& task) {
   --active_commands_;
+  ++unsent_tasks_;
   if (task.immediate) --immediate_commands_;
   if (task.nexus_unit != nullptr) --task.nexus_unit->commands;
   update_max_cmd_sn();
@@ -151,9 +178,14 @@ void Session::task_released(Task& task) {
     incoming_r2t_ = nullptr;
   }
   erase(task);
+  --unsent_tasks_;
   shard().release(task);
-  if (connection_.closing()) connection_.check_gone();
   if (logging_out_) finish_logout();
+  if (connection_.closing()) {
+    connection_.check_gone();
+  } else {
+    connection_.answer_taken();
+  }
 }
 
 bool Session::has_active_tasks() const {
@@ -161,9 +193,12 @@ bool Session::has_active_tasks() const {
 }
 
 void Session::abort_all() {
-  for (auto at = tasks_.begin(); at != tasks_.end();) {
-    Task& task = *at++;
-    task.abort(false);
+  // Ending one can end and free others (its place goes to the next), so no iterator lives through
+  // it: each is looked up again.
+  std::vector<std::pair<uint32_t, uint64_t>> all;
+  for (const Task& task : tasks_) all.emplace_back(task.slot, task.serial);
+  for (const auto& [slot, serial] : all) {
+    if (Task* task = shard().find_task(slot, serial)) task->abort(false);
   }
 }
 
@@ -234,8 +269,13 @@ void Session::run_parked() {
 
 Session::Intake Session::on_header(const iscsi::PduReader& reader) {
   last_heard_ = shard().loop().now();
+  // Every PDU can cost an answer (a reject), and the slots for answers are all connections'.
+  if (connection_.answers_pile_up()) return Intake::pause_for_answers;
   switch (reader.bhs().code()) {
     case iscsi::Opcode::scsi_command:
+      // Commands that have ended leave the window but keep their slot until they are sent: an
+      // initiator that takes no answers must not use up the shard's.
+      if (unsent_tasks_ >= kCommandWindow) return Intake::pause_for_answers;
       return on_command_header(reader);
     case iscsi::Opcode::data_out:
       return on_data_out_header(reader);
@@ -271,7 +311,10 @@ Session::Intake Session::on_command_header(const iscsi::PduReader& reader) {
     verdict_ = Verdict::ignore;
     return Intake::discard;
   }
-  if (find_task(pdu.itt) != nullptr) {
+  // The initiator may use a tag again as soon as it has the response, which can be before we hear
+  // that the send which carried it is over.
+  if (const Task* known = find_task(pdu.itt);
+      known != nullptr && known->state != Task::State::ended) {
     why_ = "an initiator task tag is used twice";
     return Intake::violation;
   }
@@ -363,6 +406,7 @@ bool Session::on_command(const iscsi::PduReader& reader) {
   task.unsolicited_open = !final;
   if (!reader.data_digest_ok()) {
     reject(reader.bhs(), iscsi::RejectReason::data_digest_error);
+    if (connection_.closing()) return true;  // no slot for the answer: the task is gone
     task.early = scsi::Status::check_condition;
     task.sense = scsi::kDataDigest;
   } else {
@@ -396,19 +440,26 @@ void Session::refuse(const ScsiCommandPdu& pdu, scsi::Status status) {
   connection_.queue_control(*answer);
 }
 
-void Session::on_housekeeping(io::Instant now) {
+// `reading`: we take what it sends; else the silence is ours.
+void Session::on_housekeeping(io::Instant now, bool reading) {
   if (logout_deadline_ != io::Instant{} && now >= logout_deadline_) {
     return connection_.close("it did not log out in the time it was given");
   }
+  purge_retired_units();
+  if (!reading) return;
   if (ping_outstanding_ && now - ping_sent_ >= kPingTimeout) {
     return connection_.close("no answer to our NOP-In");
   }
   for (const Task& task : tasks_) {
     const bool waits_for_data =
         task.unsolicited_open || task.outstanding_r2ts > 0 || task.state == Task::State::parked;
+    if (task.aborted) continue;  // it waits for the backing only; its data need not come any more
     if (waits_for_data && now - task.last_progress >= kDataOutTimeout) {
       return connection_.close("data that was promised did not come");
     }
+  }
+  if (discovery_ && now - last_heard_ >= kIdleDiscovery) {
+    return connection_.close("an idle discovery session");
   }
   if (!ping_outstanding_ && !discovery_ && now - last_heard_ >= kIdleBeforePing) ping();
 }

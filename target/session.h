@@ -57,11 +57,13 @@ class Session {
   // A chunk goes while its data is being received into it (the command was aborted): the memory
   // stays until the PDU's end, or the socket would write into somebody else's buffer.
   void chunk_released(Chunk& chunk);
+  void forget_in_parked(const NexusUnit& nexus_unit);
+  void purge_retired_units();
   void forget_parked(Task& task);  // it was aborted; its number counts as used when its turn comes
 
   void request_logout();
   void ping();
-  void on_housekeeping(io::Instant now);
+  void on_housekeeping(io::Instant now, bool reading);
 
   Connection& connection() { return connection_; }
   Shard& shard();
@@ -133,6 +135,8 @@ class Session {
   iscsi::TextServer text_;
   scsi::PortDescription port_;
   std::vector<std::unique_ptr<NexusUnit>> units_;  // by LUN, ascending
+  // No longer mapped; kept until their last command has ended.
+  std::vector<std::unique_ptr<NexusUnit>> retired_units_;
   AdmitReply admitted_;
 
   using TaskList =
@@ -148,6 +152,7 @@ class Session {
   std::vector<uint32_t> skipped_numbers_;  // of parked commands that were aborted
   uint32_t active_commands_ = 0;
   uint32_t immediate_commands_ = 0;
+  uint32_t unsent_tasks_ = 0;  // ended, but not all of their bytes are sent
 
   // Of the PDU that is being received.
   base::MutableBytes target_;

@@ -27,7 +27,6 @@ static_assert(base::WireStruct<NumberedRequest, iscsi::kBhsBytes>);
 
 Session::Intake Session::on_control_header(const iscsi::PduReader& reader) {
   const uint32_t length = reader.data_length();
-  if (connection_.answers_pile_up()) return Intake::pause_for_answers;
   switch (reader.bhs().code()) {
     case Opcode::nop_out: {
       const auto pdu = reader.as<iscsi::NopOutPdu>();
@@ -168,6 +167,7 @@ void Session::on_text(const iscsi::PduReader& reader) {
 void Session::on_logout(const iscsi::PduReader& reader) {
   const auto request = reader.as<iscsi::LogoutRequestPdu>();
   const auto reason = static_cast<iscsi::LogoutReason>(request.flags & iscsi::kLogoutReasonMask);
+  if (logging_out_) return;  // the first one is being answered
   ControlPdu* pdu = connection_.new_control_pdu();
   if (pdu == nullptr) return connection_.close("it logs out but takes no answers");
   iscsi::LogoutResponsePdu response;
@@ -189,7 +189,8 @@ void Session::on_logout(const iscsi::PduReader& reader) {
 }
 
 void Session::finish_logout() {
-  if (logout_answer_ == nullptr || !tasks_.empty()) return;
+  // On a connection that closes nothing may be queued any more: its queue was cleared.
+  if (logout_answer_ == nullptr || !tasks_.empty() || connection_.closing()) return;
   ControlPdu& answer = *std::exchange(logout_answer_, nullptr);
   if (connection_.closing()) return connection_.give_back(answer);
   connection_.queue_control(answer);

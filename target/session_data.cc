@@ -105,6 +105,7 @@ bool Session::on_data_out(const iscsi::PduReader& reader) {
   const bool intact = reader.data_digest_ok() && !incoming_out_of_order_;
   if (!intact) {
     reject(reader.bhs(), iscsi::RejectReason::data_digest_error);
+    if (connection_.closing()) return true;  // no slot for the answer: the task is gone
     if (task->state == Task::State::parked) {
       task->early = scsi::Status::check_condition;
       task->sense = scsi::kDataDigest;

@@ -57,14 +57,14 @@ void Task::reset() {
   length = transfer = next_offset = solicited = unsolicited_received = 0;
   next_unsolicited_data_sn = r2t_sn = media_length = done_bytes = data_sent = 0;
   gather_bytes = range_count = extent_queries = 0;
-  unsolicited_open = gathering = gathered = started_media = pattern_writes = false;
+  unsolicited_open = gathering = gathered = started_media = pattern_writes = flushing = false;
   status_in_data = false;
   resume_with_buffer = nullptr;
   live_chunks = on_disk = outstanding_r2ts = 0;
   with_node = false;
   data_in = {};
   cursor = 0;
-  aborted = report_aborted = decided = exclusive_wanted = has_place = false;
+  aborted = report_aborted = decided = exclusive_wanted = false;
   early.reset();
   exclusive = 0;
   status = scsi::Status::good;
@@ -88,88 +88,6 @@ void Task::prepare() {
   gathering = gathers(command());
   if (gathering && transfer > kMaxSlabBytes) transfer = 0;
   if (!gathering) transfer = transfer / unit().block_size() * unit().block_size();
-}
-
-Task::FirstChunk Task::first_chunk(size_t bytes, Chunk** chunk) {
-  if (transfer == 0 || aborted || decided) return FirstChunk::none;
-  if (chunks.empty()) {
-    const uint32_t wanted = gathering ? transfer : std::min(transfer, kChunkBytes);
-    if (new_chunk(wanted, std::max<size_t>(wanted, std::min<size_t>(bytes, kChunkBytes))) ==
-        nullptr) {
-      return FirstChunk::no_buffer;
-    }
-  }
-  *chunk = &chunks.front();
-  return FirstChunk::made;
-}
-
-// `capacity`: of the buffer; 0: the chunk needs none.
-Chunk* Task::new_chunk(uint32_t chunk_length, size_t capacity) {
-  Buffer buffer;
-  if (capacity > 0) {
-    if (!within_shares(capacity)) return nullptr;
-    buffer = shard().buffers().acquire(capacity);
-    if (!buffer) return nullptr;
-  }
-  Chunk* chunk = shard().acquire_chunk();
-  if (chunk == nullptr) return nullptr;
-  chunk->task = this;
-  chunk->offset = next_offset;
-  chunk->length = chunk_length;
-  chunk->received = 0;
-  chunk->data = std::move(buffer);
-  chunk->bytes = chunk->data ? chunk->data.first(chunk_length) : base::MutableBytes{};
-  chunk->step = Chunk::Step::idle;
-  chunk->on_disk = chunk->launched = chunk->ready = chunk->sending = false;
-  charge(*chunk);
-  next_offset += chunk_length;
-  ++live_chunks;
-  chunks.push_back(*chunk);
-  return chunk;
-}
-
-bool Task::within_shares(size_t bytes) const {
-  const uint64_t total = shard().buffers().total_bytes();
-  const auto within = [bytes](uint64_t held, uint64_t share) {
-    return held == 0 || held + bytes <= share;
-  };
-  return within(session->buffer_bytes, total / kSessionBufferShare) &&
-         (nexus_unit == nullptr || within(unit().buffer_bytes, total / kUnitBufferShare));
-}
-
-void Task::charge(Chunk& chunk) {
-  chunk.session_charge = chunk.data.capacity();
-  chunk.unit_charge = nexus_unit == nullptr ? 0 : chunk.session_charge;
-  session->buffer_bytes += chunk.session_charge;
-  if (nexus_unit != nullptr) unit().buffer_bytes += chunk.unit_charge;
-}
-
-// At the latest when the command ends: what is still to be sent is the session's matter, and the
-// unit may be gone by then.
-void Task::uncharge_unit(Chunk& chunk) {
-  if (chunk.unit_charge > 0) unit().buffer_bytes -= std::exchange(chunk.unit_charge, 0);
-}
-
-void Task::release_chunk(Chunk& chunk) {
-  ASSERT(!chunk.on_disk && !chunk.sending);
-  if (chunk.step == Chunk::Step::held) unit().write_ended(chunk);
-  uncharge_unit(chunk);
-  session->buffer_bytes -= std::exchange(chunk.session_charge, 0);
-  session->chunk_released(chunk);
-  chunks.erase(ChunkList::s_iterator_to(chunk));
-  chunk.data = {};
-  chunk.compare = {};
-  chunk.pin.reset();
-  --live_chunks;
-  shard().release(chunk);
-  shard().wake_waiters();
-}
-
-void Task::release_idle_chunks() {
-  for (auto at = chunks.begin(); at != chunks.end();) {
-    Chunk& chunk = *at++;
-    if (!chunk.on_disk && !chunk.sending) release_chunk(chunk);
-  }
 }
 
 // --- start ---
@@ -263,15 +181,6 @@ void Task::dispatch() {
     default:
       return run_parameter_data();
   }
-  // These use the device for long: a bounded number at a time.
-  if (unit().take_place(*this)) {
-    has_place = true;
-    run_on_device();
-  }
-}
-
-void Task::on_turn_to_execute() {
-  has_place = true;
   run_on_device();
 }
 
@@ -371,16 +280,9 @@ void Task::end() {
     exclusive = 0;
   }
   if (status != scsi::Status::good || aborted) release_idle_chunks();
-  for (Chunk& chunk : chunks) uncharge_unit(chunk);
   state = State::ended;
   if (nexus_unit != nullptr) {
-    if (has_place || wait_hook.is_linked()) {
-      const bool had = std::exchange(has_place, false);
-      unit().leave(*this);
-      unit().give_place(*this, had);
-    } else {
-      unit().leave(*this);
-    }
+    unit().leave(*this);
     count();
   }
   session->task_ended(*this);
@@ -455,7 +357,9 @@ void Task::send_response() {
   pdu.status = static_cast<uint8_t>(status);
   pdu.flags = static_cast<uint8_t>(pdu.flags | residual_flags);
   pdu.residual_count = residual;
-  pdu.exp_data_sn = data_in.data_sn;
+  // With the Data-In, which is numbered when it is cut: before this one is (RFC 7143 11.4.8).
+  response.progress = &data_in;
+  pdu.exp_data_sn = r2t_sn;
   response.data = {};
   if (status == scsi::Status::check_condition) {
     const bool descriptor = nexus_unit != nullptr && unit().state().mode.descriptor_sense;
@@ -491,7 +395,14 @@ void Task::maybe_free() {
 
 void R2t::on_sent() noexcept {
   queued = false;
-  task->maybe_free();
+  task->on_r2t_sent();
+}
+
+// Its slot is free again: perhaps the last thing that the next R2T waited for, when the data came
+// before we heard that the send is over.
+void Task::on_r2t_sent() {
+  if (state == State::ended) return maybe_free();
+  if (state == State::active && !decided && !aborted) solicit();
 }
 
 }  // namespace holdfast::target

@@ -42,12 +42,13 @@ struct Chunk {
   Buffer data;
   Buffer compare;  // what the medium holds: VERIFY, ORWRITE, COMPARE AND WRITE
   base::MutableBytes bytes;
-  size_t session_charge = 0;        // bytes of data counted against the session's share
+  size_t session_charge = 0;        // bytes of both counted against the session's share
   size_t unit_charge = 0;           // ... and the unit's
   std::shared_ptr<const void> pin;  // keeps mapped memory until it is sent
   BlockRange range;                 // of the write request under way or held
   enum class Step : uint8_t { idle, reading, held, writing, verifying, other } step = Step::idle;
   bool on_disk = false;
+  bool counted = false;   // ... among the unit's requests
   bool launched = false;  // all of its data has come and its disk requests have begun
   bool ready = false;     // its disk request is done and it waits for its turn to be sent
   bool sending = false;
@@ -122,6 +123,7 @@ class Task {
   uint64_t cursor = 0;  // commands that loop over ranges: where they are
   uint32_t range_count = 0;
   uint32_t extent_queries = 0;
+  bool flushing = false;        // WRITE SAME, UNMAP: done but for making it durable
   bool pattern_writes = false;  // WRITE SAME: data is written; COMPARE AND WRITE: it compared equal
   io::Extent extent;
 
@@ -142,11 +144,10 @@ class Task {
   bool response_queued = false;
   bool status_in_data = false;  // the last Data-In carries it
   bool waits_for_buffer = false;
-  bool has_place = false;  // among the unit's executing commands
 
   TaskHook session_hook;
   TaskHook unit_hook;
-  TaskHook wait_hook;  // for a buffer, or for a place among the unit's executing commands
+  TaskHook wait_hook;  // for a buffer
   TaskHook parked_hook;
   Task* next_same_bucket = nullptr;
 
@@ -167,7 +168,6 @@ class Task {
   // A Data-Out PDU for it is complete: `bytes` more of `chunk` (null: dropped).
   void on_data(Chunk* chunk, uint32_t bytes);
   void on_buffer_available();
-  void on_turn_to_execute();
   void close_r2t(R2t& r2t);
   void on_chunk_sent(Chunk& chunk);
   void on_disk_done(Chunk& chunk, int32_t result);
@@ -180,6 +180,8 @@ class Task {
   LogicalUnit& unit() const;
   Shard& shard() const;
   bool is_active() const { return state == State::active; }
+  // Parked: its unit was unmapped before its turn came.
+  void on_r2t_sent();
   // Sets length, transfer and gathering from the CDB: before the command's turn has come.
   void prepare();
   // So many bytes more are within the session's and the unit's share of the buffers.
@@ -202,23 +204,23 @@ class Task {
   void count();
   void set_residual(uint32_t moves);
   void send_response();
+
+  // task_buffers.cc
   Chunk* new_chunk(uint32_t chunk_length, size_t capacity);
   void charge(Chunk& chunk);
-  void uncharge_unit(Chunk& chunk);
+  size_t second_buffer_bytes(uint32_t chunk_length) const;
   void release_chunk(Chunk& chunk);
   void release_idle_chunks();
   uint64_t start_offset() const;  // bytes, of the command's first block
   void fail_from_errno(int32_t error, bool reading, uint64_t offset);
 
   // task_transfer.cc: READ, WRITE, VERIFY, WRITE AND VERIFY, ORWRITE
-  bool compares() const;
   uint32_t max_live_chunks() const;
   void start_transfer();
   void pump();
   void pump_read();
   void pump_out();
   void read_mapped();
-  void read_from_disk(Chunk& chunk, Chunk::Step step, uint64_t offset, base::MutableBytes into);
   void wait_for_buffer();
   void solicit();
   void queue_r2t(R2t& r2t, const Chunk& chunk);
@@ -251,6 +253,7 @@ class Task {
   void run_unmap();
   void unmap_next(Chunk& chunk);
   void continue_unmap(Chunk& chunk);
+  void finish_ranges(Chunk& chunk);
   void run_flush();
   void run_lba_status();
   void query_extent(Chunk& chunk);
@@ -259,6 +262,7 @@ class Task {
   void run_mode_select();
 
   // task_inquire.cc: parameter data
+  size_t parameter_room() const;
   void run_parameter_data();
   scsi::Outcome<size_t> build_parameter_data(base::MutableBytes out);
   size_t build_request_sense(base::MutableBytes out);

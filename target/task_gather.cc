@@ -41,6 +41,9 @@ void Task::continue_gather() {
 
 void Task::run_gathered() {
   gathered = true;
+  // It may still be queued for the buffer that unsolicited data brought.
+  shard().stop_waiting(*this);
+  resume_with_buffer = nullptr;
   switch (operation()) {
     case Operation::persistent_reserve_out:
       return run_reserve_out();
@@ -49,10 +52,7 @@ void Task::run_gathered() {
     default:
       break;
   }
-  if (unit().take_place(*this)) {
-    has_place = true;
-    run_on_device();
-  }
+  run_on_device();
 }
 
 base::Bytes Task::gathered_bytes() const {
@@ -66,6 +66,7 @@ Chunk* Task::driver_chunk() {
 }
 
 void Task::continue_on_device(Chunk& chunk, int32_t result) {
+  if (flushing) return complete(scsi::Status::good);
   switch (operation()) {
     case Operation::compare_and_write:
       return continue_compare_and_write(chunk);
@@ -114,8 +115,8 @@ void Task::on_exclusive(ExclusiveId id) {
   exclusive = id;
   if (operation() == Operation::orwrite) {
     Chunk& chunk = chunks.front();
-    return read_from_disk(chunk, Chunk::Step::verifying, start_offset() + chunk.offset,
-                          chunk.compare.first(chunk.length));
+    return unit().read(chunk, Chunk::Step::verifying, start_offset() + chunk.offset,
+                       chunk.compare.first(chunk.length));
   }
   read_for_compare();
 }
@@ -130,12 +131,7 @@ void Task::run_compare_and_write() {
 void Task::read_for_compare() {
   Chunk& chunk = chunks.front();
   const uint32_t half = chunk.length / 2;
-  chunk.compare = shard().buffers().acquire(half);
-  if (!chunk.compare) {
-    resume_with_buffer = &Task::read_for_compare;
-    return wait_for_buffer();
-  }
-  read_from_disk(chunk, Chunk::Step::verifying, start_offset(), chunk.compare.first(half));
+  unit().read(chunk, Chunk::Step::verifying, start_offset(), chunk.compare.first(half));
 }
 
 void Task::continue_compare_and_write(Chunk& chunk) {
@@ -167,7 +163,7 @@ void Task::run_verify() {
   const uint64_t total = uint64_t{command().blocks} * unit().block_size();
   if (cursor == total) return complete(scsi::Status::good);
   const auto bytes = static_cast<uint32_t>(std::min<uint64_t>(kChunkBytes, total - cursor));
-  read_from_disk(*chunk, Chunk::Step::other, start_offset() + cursor, chunk->compare.first(bytes));
+  unit().read(*chunk, Chunk::Step::other, start_offset() + cursor, chunk->compare.first(bytes));
 }
 
 void Task::continue_verify(Chunk& chunk) {
@@ -204,12 +200,12 @@ void Task::run_write_same() {
 void Task::write_pattern() {
   Chunk& chunk = chunks.front();
   const uint32_t block = unit().block_size();
+  if (!chunk.compare) chunk.compare = shard().buffers().acquire(kChunkBytes);  // NDOB
   if (!chunk.compare) {
-    chunk.compare = shard().buffers().acquire(kChunkBytes);
-    if (!chunk.compare) {
-      resume_with_buffer = &Task::write_pattern;
-      return wait_for_buffer();
-    }
+    resume_with_buffer = &Task::write_pattern;
+    return wait_for_buffer();
+  }
+  if (!pattern_writes) {
     const base::Bytes source = gathered_bytes();
     for (uint32_t at = 0; at < kChunkBytes; at += block) {
       if (source.empty()) {
@@ -225,10 +221,10 @@ void Task::write_pattern() {
                chunk.compare.first(std::min<uint64_t>(left, kChunkBytes)), false);
 }
 
-void Task::continue_write_same(Chunk&, int32_t result) {
+void Task::continue_write_same(Chunk& chunk, int32_t result) {
   if (!pattern_writes) {
     if (result < 0) return write_pattern();  // may_fall_back()
-    return complete(scsi::Status::good);
+    return finish_ranges(chunk);
   }
   const uint64_t total = range_bytes();
   cursor += std::min<uint64_t>(total - cursor, kChunkBytes);
@@ -241,11 +237,6 @@ void Task::continue_write_same(Chunk&, int32_t result) {
 void Task::run_unmap() {
   if (gather_bytes == 0) return complete(scsi::Status::good);
   Chunk& chunk = chunks.front();
-  chunk.compare = shard().buffers().acquire(scsi::kMaxUnmapDescriptors * sizeof(scsi::UnmapRange));
-  if (!chunk.compare) {
-    resume_with_buffer = &Task::run_unmap;
-    return wait_for_buffer();
-  }
   auto* ranges = reinterpret_cast<scsi::UnmapRange*>(chunk.compare.data());
   const scsi::Outcome<size_t> count = scsi::parse_unmap(
       gathered_bytes(), unit().state().description, std::span(ranges, scsi::kMaxUnmapDescriptors));
@@ -256,13 +247,24 @@ void Task::run_unmap() {
 }
 
 void Task::unmap_next(Chunk& chunk) {
-  if (cursor == range_count) return complete(scsi::Status::good);
+  if (cursor == range_count) return finish_ranges(chunk);
   const auto& range = reinterpret_cast<const scsi::UnmapRange*>(chunk.compare.data())[cursor++];
   const uint64_t block = unit().block_size();
   unit().discard(chunk, range.lba * block, range.blocks * block);
 }
 
 void Task::continue_unmap(Chunk& chunk) { unmap_next(chunk); }
+
+// Zeroing and deallocating know no FUA: where the initiator was told that there is no volatile
+// cache, the status waits for a flush.
+void Task::finish_ranges(Chunk& chunk) {
+  if (!unit().state().write_through) return complete(scsi::Status::good);
+  flushing = true;
+  chunk.step = Chunk::Step::other;
+  chunk.on_disk = true;
+  ++on_disk;
+  unit().device()->flush(chunk.op);
+}
 
 // --- SYNCHRONIZE CACHE ---
 
@@ -287,7 +289,10 @@ void Task::run_lba_status() {
   if (chunk != nullptr && !chunk->compare) {
     chunk->compare = shard().buffers().acquire(kMaxParameterBytes);
   }
-  if (chunk == nullptr || !chunk->compare) {
+  // Both or none, for the reason of second_buffer_bytes().
+  if (chunk != nullptr && chunk->compare) parameters = shard().buffers().acquire(parameter_room());
+  if (!parameters) {
+    if (chunk != nullptr) chunk->compare = {};
     resume_with_buffer = &Task::run_lba_status;
     return wait_for_buffer();
   }

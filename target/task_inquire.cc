@@ -24,9 +24,13 @@ constexpr uint8_t kTransitionSeconds = 1;
 
 }  // namespace
 
+size_t Task::parameter_room() const {
+  return std::clamp(command().allocation_length, 1u, kMaxParameterBytes);
+}
+
 void Task::run_parameter_data() {
   const uint32_t room = std::min(command().allocation_length, kMaxParameterBytes);
-  parameters = shard().buffers().acquire(std::max<uint32_t>(room, 1));
+  if (!parameters) parameters = shard().buffers().acquire(parameter_room());
   if (!parameters) {
     resume_with_buffer = &Task::run_parameter_data;
     return wait_for_buffer();
@@ -128,7 +132,7 @@ void Task::run_without_unit() {
                        operation() == Operation::request_sense;
   if (!answers) return fail(scsi::kLunNotSupported);
   const uint32_t room = std::min(command().allocation_length, kMaxParameterBytes);
-  parameters = shard().buffers().acquire(std::max<uint32_t>(room, 1));
+  parameters = shard().buffers().acquire(parameter_room());
   if (!parameters) {
     resume_with_buffer = &Task::run_without_unit;
     return wait_for_buffer();

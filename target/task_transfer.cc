@@ -12,11 +12,6 @@ namespace holdfast::target {
 
 using scsi::Operation;
 
-bool Task::compares() const {
-  return operation() == Operation::orwrite || operation() == Operation::verify ||
-         operation() == Operation::write_and_verify;
-}
-
 // ORWRITE holds the exclusive range of one chunk at a time.
 uint32_t Task::max_live_chunks() const {
   return operation() == Operation::orwrite ? 1 : kMaxLiveChunks;
@@ -66,16 +61,8 @@ void Task::pump_read() {
       if (live_chunks == 0) wait_for_buffer();
       return;
     }
-    read_from_disk(*chunk, Chunk::Step::reading, start_offset() + chunk->offset, chunk->bytes);
+    unit().read(*chunk, Chunk::Step::reading, start_offset() + chunk->offset, chunk->bytes);
   }
-}
-
-void Task::read_from_disk(Chunk& chunk, Chunk::Step step, uint64_t offset,
-                          base::MutableBytes into) {
-  chunk.step = step;
-  chunk.on_disk = true;
-  ++on_disk;
-  unit().device()->read(chunk.op, offset, into);
 }
 
 void Task::pump_out() {
@@ -161,16 +148,11 @@ void Task::on_data(Chunk* chunk, uint32_t bytes) {
 }
 
 void Task::chunk_received(Chunk& chunk) {
-  if (compares() && !chunk.compare) {
-    chunk.compare = shard().buffers().acquire(chunk.length);
-    if (!chunk.compare) return wait_for_buffer();
-  }
   const uint64_t offset = start_offset() + chunk.offset;
   switch (operation()) {
     case Operation::verify:
       chunk.launched = true;
-      return read_from_disk(chunk, Chunk::Step::verifying, offset,
-                            chunk.compare.first(chunk.length));
+      return unit().read(chunk, Chunk::Step::verifying, offset, chunk.compare.first(chunk.length));
     case Operation::orwrite:
       chunk.launched = true;
       return acquire_exclusive({offset / unit().block_size(), chunk.length / unit().block_size()});
@@ -187,8 +169,10 @@ void Task::on_disk_done(Chunk& chunk, int32_t result) {
   chunk.step = Chunk::Step::idle;
   --on_disk;
   if (step == Chunk::Step::writing) unit().write_ended(chunk);
+  unit().request_ended(chunk);
   if (result < 0 && !aborted && !decided && !may_fall_back(step, result)) {
-    fail_from_errno(result, step != Chunk::Step::writing, start_offset() + chunk.offset);
+    const bool flush = flushing || operation() == Operation::synchronize_cache;
+    fail_from_errno(result, step != Chunk::Step::writing && !flush, start_offset() + chunk.offset);
   }
   if (aborted || decided) {
     // maybe_end() may free the task and all its chunks.
@@ -229,8 +213,8 @@ void Task::chunk_verified(Chunk& chunk) {
 
 void Task::chunk_written(Chunk& chunk) {
   if (operation() == Operation::write_and_verify) {
-    return read_from_disk(chunk, Chunk::Step::verifying, start_offset() + chunk.offset,
-                          chunk.compare.first(chunk.length));
+    return unit().read(chunk, Chunk::Step::verifying, start_offset() + chunk.offset,
+                       chunk.compare.first(chunk.length));
   }
   if (operation() == Operation::orwrite) release_exclusive();
   chunk_done(chunk);

@@ -51,6 +51,7 @@ base::Result<std::shared_ptr<FileBacking>> FileBacking::open(
   }
   TRY(spec.kind == BackingKind::block ? backing->size_device() : backing->size_file());
   backing->probe();
+  backing->opened_ = true;
   return backing;
 }
 
@@ -125,7 +126,14 @@ base::Result<> FileBacking::size_device() {
     return base::fail(base::Errc::invalid_argument,
                       "the device's sectors are larger than block_size: set block_size = 4096");
   }
-  size_bytes_.store(bytes / spec_.block_size * spec_.block_size);
+  // Others may read the size while it grows: it never goes back (a device that shrank gives
+  // errors).
+  const uint64_t whole = bytes / spec_.block_size * spec_.block_size;
+  if (whole < size_bytes_.load()) {
+    return base::fail(base::Errc::invalid_argument, "the block device has become smaller");
+  }
+  size_bytes_.store(whole);
+  if (opened_) return {};
   volatile_cache_ = device_has_volatile_cache(status.st_rdev);
   return {};
 }

@@ -40,6 +40,7 @@ class FileBacking final : public Backing {
   BackingSpec spec_;
   std::shared_ptr<BlockingWorker> worker_;
   int fd_ = -1;
+  bool opened_ = false;  // from then on only the size changes: info() is for all threads
   std::atomic<uint64_t> size_bytes_{0};
   bool volatile_cache_ = true;
   bool can_discard_ = false;

@@ -93,6 +93,7 @@ void Simulation::set_up() {
     client.address = fmt::format("10.1.0.{}", i + 1);
     client.depth = 1 + static_cast<uint32_t>(world_.random().below(12));
     client.patience = world_.between(1s, 15s);
+    if (options_.sabotage == Sabotage::store) client.reserve_per_mille = 300;
     clients_.push_back(std::make_unique<SimClient>(judge_, fabric_, *target_, client));
     clients_.back()->start();
   }

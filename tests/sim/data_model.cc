@@ -93,6 +93,11 @@ void DataModel::barrier(WriteId id, Duration now) {
   for_each_entry(id, [&](Entry& entry) { entry.end = std::min(entry.end, now); });
 }
 
+void DataModel::lift_barrier(WriteId id) {
+  if (!open_.contains(id)) return;
+  for_each_entry(id, [](Entry& entry) { entry.end = kNever; });
+}
+
 uint64_t DataModel::begin_read(Duration now) {
   reads_[next_read_] = now;
   return next_read_++;
@@ -229,6 +234,7 @@ void DataModel::prune(Sector& sector) {
   const Duration oldest = oldest_read();
   const Sector before = sector;
   std::erase_if(sector, [&](const Entry& entry) {
+    if (open_.contains(entry.id)) return false;  // its barrier may be lifted
     return std::ranges::any_of(before, [&](const Entry& other) {
       return other.id != entry.id && other.start >= entry.end && other.durable <= oldest &&
              other.landed <= oldest && other.durable != kNever && other.landed != kNever;

@@ -47,6 +47,8 @@ class DataModel {
   void write_failed(WriteId id, Duration now);
   // From `now` on it can not land any more; an answer to it may still be on its way.
   void barrier(WriteId id, Duration now);
+  // The barrier held only while something kept the write's nexus out, and that is over.
+  void lift_barrier(WriteId id);
   bool is_open(WriteId id) const { return open_.contains(id); }
 
   // --- reads ---

@@ -28,9 +28,34 @@ std::vector<WriteOwner> Judge::received_writes(const Unit& unit) const {
 void Judge::barrier(const char* why, const Covers& covers) {
   for (const auto& [key, owner] : open_) {
     if (!covers(owner)) continue;
+    fenced_.erase(key);
     world_.trace("barrier of lun {} write {}: {}", key.first, key.second, why);
     owner.unit->data.barrier(owner.write, world_.now());
   }
+}
+
+void Judge::preempted(const Unit& unit, const std::set<PrNexus>& nexuses) {
+  barrier("preempted", [&](const WriteOwner& owner) {
+    return owner.unit == &unit && nexuses.contains(owner.nexus) && owner.received;
+  });
+  for (const auto& [key, owner] : open_) {
+    if (owner.unit != &unit || !nexuses.contains(owner.nexus) || owner.received) continue;
+    if (!unit.reservations.surely_fenced(owner.nexus)) continue;
+    world_.trace("barrier of lun {} write {}: fenced", key.first, key.second);
+    owner.unit->data.barrier(owner.write, world_.now());
+    fenced_[key] = owner;
+  }
+}
+
+void Judge::check_fences(const Unit& unit) {
+  std::erase_if(fenced_, [&](const auto& entry) {
+    const WriteOwner& owner = entry.second;
+    if (!open_.contains(entry.first)) return true;
+    if (owner.unit != &unit || unit.reservations.surely_fenced(owner.nexus)) return false;
+    world_.trace("fence of lun {} write {} is gone", unit.lun, owner.write);
+    owner.unit->data.lift_barrier(owner.write);
+    return true;
+  });
 }
 
 void Judge::session_replaced(const PrNexus& nexus, uint32_t instance) {
@@ -48,7 +73,10 @@ void Judge::unit_served(Unit& unit, uint32_t instance) {
 }
 
 void Judge::target_killed() {
-  for (const auto& unit : units_) unit->reservations.restarted(world_.now());
+  for (const auto& unit : units_) {
+    unit->reservations.restarted(world_.now());
+    check_fences(*unit);
+  }
 }
 
 void Judge::power_lost() {
@@ -57,6 +85,7 @@ void Judge::power_lost() {
     unit->reservations.restarted(world_.now());
   }
   open_.clear();
+  fenced_.clear();
 }
 
 }  // namespace holdfast::sim

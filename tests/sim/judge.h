@@ -5,6 +5,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -72,6 +73,10 @@ class Judge {
   // Promises of the target, each from the moment it was given.
   using Covers = std::function<bool(const WriteOwner&)>;
   void barrier(const char* why, const Covers& covers);
+  // PREEMPT AND ABORT of these nexuses. Commands that the target has not received yet can not land
+  // as long as a reservation keeps the nexus out; check_fences() notices the end of that.
+  void preempted(const Unit& unit, const std::set<PrNexus>& nexuses);
+  void check_fences(const Unit& unit);
   // A login of the nexus to this instance was answered, or a logout.
   void session_replaced(const PrNexus& nexus, uint32_t instance);
   // Some command that needs the medium's lock was answered with GOOD.
@@ -89,6 +94,7 @@ class Judge {
   SimWorld& world_;
   std::vector<std::unique_ptr<Unit>> units_;
   std::map<std::pair<uint16_t, WriteId>, WriteOwner> open_;
+  std::map<std::pair<uint16_t, WriteId>, WriteOwner> fenced_;
   std::vector<std::string> breaches_;
 };
 

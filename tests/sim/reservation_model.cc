@@ -300,9 +300,12 @@ std::string ReservationModel::answered(Duration began, Duration now, const PrNex
 }
 
 bool ReservationModel::surely_fenced(const PrNexus& nexus) const {
-  if (pending_ || !settled_) return false;
+  if (!settled_) return false;
   return std::ranges::all_of(versions_, [&](const Version& version) {
-    return version.until != kNever || !version.state.allows(nexus, true);
+    if (version.until != kNever) return true;
+    if (version.state.allows(nexus, true)) return false;
+    return !pending_ ||
+           !apply(version.state, pending_->nexus, pending_->command).state.allows(nexus, true);
   });
 }
 

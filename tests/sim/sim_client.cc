@@ -146,6 +146,7 @@ void SimClient::settle_reserve_out() {
   if (unsettled_reserve_out_ == nullptr) return;
   Unit& unit = *std::exchange(unsettled_reserve_out_, nullptr);
   if (unit.reservations.busy()) unit.reservations.end_unknown(true);
+  judge_.check_fences(unit);
   unit.reserve_out_taken = false;
 }
 
@@ -264,6 +265,7 @@ void SimClient::forget(uint32_t tag) {
   }
   if (operation.kind == Kind::reserve_out) {
     operation.unit->reservations.end_unknown(false);
+    judge_.check_fences(*operation.unit);
     operation.unit->reserve_out_taken = false;
   }
 }

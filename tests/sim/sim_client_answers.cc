@@ -198,6 +198,7 @@ void SimClient::reserve_out_answered(const Operation& operation, const ScsiResul
                        result.sense.key == scsi::SenseKey::illegal_request;
   if (verdict == Verdict::ended) {
     model.end_unknown(false);
+    judge_.check_fences(unit);
     return;
   }
   if (verdict == Verdict::refused && !illegal) {
@@ -205,16 +206,11 @@ void SimClient::reserve_out_answered(const Operation& operation, const ScsiResul
     return;
   }
   judge_.check(model.end(world_.now(), result.status));
+  judge_.check_fences(unit);
   if (verdict != Verdict::done || operation.reserve.action != scsi::ReserveOut::preempt_and_abort) {
     return;
   }
-  // Every write of a nexus that lost its registration, seen by the target or not: an older one has
-  // ended, a later one is a conflict.
-  const std::set<PrNexus> preempted = model.preempted();
-  judge_.barrier("preempted", [&](const WriteOwner& owner) {
-    return owner.unit == &unit && preempted.contains(owner.nexus) &&
-           model.surely_fenced(owner.nexus);
-  });
+  judge_.preempted(unit, model.preempted());
 }
 
 }  // namespace holdfast::sim

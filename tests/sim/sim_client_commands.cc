@@ -234,6 +234,7 @@ void SimClient::reserve_out(Unit& unit) {
   Operation operation{.kind = Kind::reserve_out, .unit = &unit, .reserve = command};
   unit.reserve_out_taken = true;
   unit.reservations.begin(world_.now(), nexus(), command);
+  judge_.check_fences(unit);
   ScsiRequest request;
   request.cdb[0] = 0x5f;
   request.cdb[1] = static_cast<uint8_t>(command.action);

@@ -71,6 +71,7 @@ class TargetHost {
   SimStateStorage storage_;
   uint32_t starts_ = 0;
   bool paused_ = false;
+  bool was_paused_ = false;                   // this instance
   std::vector<const SimProcess*> processes_;  // by start
   std::shared_ptr<Instance> instance_;
 };

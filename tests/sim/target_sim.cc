@@ -112,6 +112,9 @@ struct Verdict {
   uint64_t hash = 0;
 };
 
+// How a seed's process says that the judge has found something. An assertion ends it by a signal.
+constexpr int kBreach = 1;
+
 Verdict run_once(const Arguments& arguments, uint64_t seed) {
   Simulation::Options options{
       .seed = seed, .steps = arguments.steps, .sabotage = arguments.sabotage, .trace = {}};
@@ -149,14 +152,19 @@ bool run_seed(const Arguments& arguments, uint64_t seed) {
 }
 
 // A process for each seed, so that an assertion ends only its own, and the memory of killed targets
-// is given back. Returns the seeds that failed.
-std::vector<uint64_t> run_all(const Arguments& arguments) {
+// is given back.
+struct Tally {
   std::vector<uint64_t> failed;
+  bool crashed = false;
+};
+
+Tally run_all(const Arguments& arguments) {
+  Tally tally;
   std::map<pid_t, uint64_t> running;
   size_t next = 0;
   const bool control = arguments.sabotage != Sabotage::none;
   while (next < arguments.seeds.size() || !running.empty()) {
-    const bool enough = control && !failed.empty();
+    const bool enough = control && !tally.failed.empty();
     if (!enough && next < arguments.seeds.size() && running.size() < arguments.jobs) {
       const uint64_t seed = arguments.seeds[next++];
       std::fflush(stdout);
@@ -164,7 +172,7 @@ std::vector<uint64_t> run_all(const Arguments& arguments) {
       if (child == 0) {
         const bool ok = run_seed(arguments, seed);
         std::fflush(stdout);
-        _exit(ok ? 0 : 1);
+        _exit(ok ? 0 : kBreach);
       }
       running[child] = seed;
       continue;
@@ -178,26 +186,29 @@ std::vector<uint64_t> run_all(const Arguments& arguments) {
     if (WIFSIGNALED(status)) {
       std::printf("seed %llu: FAILED: signal %d\n", static_cast<unsigned long long>(seed),
                   WTERMSIG(status));
+      tally.crashed = true;
     }
-    failed.push_back(seed);
+    tally.failed.push_back(seed);
   }
-  return failed;
+  return tally;
 }
 
 int run(const Arguments& arguments) {
   if (arguments.seeds.size() == 1 && arguments.sabotage == Sabotage::none) {
     return run_seed(arguments, arguments.seeds.front()) ? 0 : 1;
   }
-  const std::vector<uint64_t> failed = run_all(arguments);
+  const Tally tally = run_all(arguments);
+  const std::vector<uint64_t>& failed = tally.failed;
   std::printf("%zu seeds, %zu failed\n", arguments.seeds.size(), failed.size());
   for (const uint64_t seed : failed) {
     std::printf("  again: sim --seed=%llu --steps=%u --sabotage=%s --trace\n",
                 static_cast<unsigned long long>(seed), arguments.steps,
                 to_text(arguments.sabotage));
   }
-  const bool control = arguments.sabotage != Sabotage::none;
-  if (control && failed.empty()) std::printf("no seed has noticed the sabotage\n");
-  return failed.empty() == control ? 1 : 0;
+  if (arguments.sabotage == Sabotage::none) return failed.empty() ? 0 : 1;
+  if (failed.empty()) std::printf("no seed has noticed the sabotage\n");
+  if (tally.crashed) std::printf("an assertion is not what should notice it\n");
+  return failed.empty() || tally.crashed ? 1 : 0;
 }
 
 }  // namespace

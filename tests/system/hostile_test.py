@@ -124,7 +124,7 @@ class BeforeLogin(HostileCase):
                                     0x0200),
             "stage 3": (lambda s: [s.login_pdu(3, 3, s.names())], 0x0200),
             "stage 2": (lambda s: [s.login_pdu(2, 3, s.names())], 0x0200),
-            "2000 unknown keys": (
+            "600 unknown keys": (
                 lambda s: [s.login_pdu(first, second, text_bytes(s.names()) + many)],
                 0x0200, 0x0302),
             "a long key": (lambda s: [self.login_pdu(s, **{"K" * 4000: "1"})], 0x0200),
@@ -132,7 +132,8 @@ class BeforeLogin(HostileCase):
             "continued for ever": (
                 lambda s: [s.login_pdu(first, None, b"A" * 8000, True) for _ in range(40)], 0x0200),
             "continued with nothing": (
-                lambda s: [s.login_pdu(first, None, b"", True) for _ in range(100)], 0x0200, 0x0302),
+                lambda s: [s.login_pdu(first, None, b"", True) for _ in range(100)],
+                0x0200, 0x0302),
             "the first stage again": (
                 lambda s: [self.login_pdu(s), s.login_pdu(first, second, {})], 0x0200),
             "a command amid it": (

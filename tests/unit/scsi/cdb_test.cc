@@ -247,7 +247,8 @@ TEST(Cdb, LengthZero) {
 }
 
 TEST(Cdb, LimitsOfTheUnit) {
-  const LunDescription lun = thin_lun();
+  LunDescription lun = thin_lun();
+  lun.max_transfer_blocks = 0x8000;
   EXPECT_EQ(check_limits(decoded("88 00 0000000000000000 00008000 00 00"), lun), std::nullopt);
   EXPECT_EQ(check_limits(decoded("88 00 0000000000000000 00008001 00 00"), lun),
             kInvalidFieldInCdb.at_cdb(10));

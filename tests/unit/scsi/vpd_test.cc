@@ -156,7 +156,7 @@ TEST(Vpd, BlockLimitsOfAThickUnitHaveNoUnmap) {
             "00"
             "ff"
             "0001"
-            "00008000"
+            "00010000"
             "00000000"
             "00000000" +
                 zeros(16) + "0000000000080000" + zeros(20));
@@ -174,7 +174,7 @@ TEST(Vpd, BlockLimitsAreInBlocksAndConfigurable) {
             "00"
             "ff"
             "0001"
-            "00001000"
+            "00002000"
             "00000000"
             "00000000"
             "00000011"

@@ -69,6 +69,17 @@ TEST_F(DataModelTest, BarrierLeavesBothFatesOpen) {
   EXPECT_FALSE(allows(5s, 6s, 0));
 }
 
+TEST_F(DataModelTest, LiftedBarrierLetsItLandAgain) {
+  const WriteId lost = write(1s);
+  model.barrier(lost, 2s);
+  const WriteId newer = write(3s);
+  model.write_acknowledged(newer, 4s, true);
+  write(5s);  // looks through what can be forgotten
+  EXPECT_FALSE(allows(6s, 7s, lost));
+  model.lift_barrier(lost);
+  EXPECT_TRUE(allows(8s, 9s, lost));
+}
+
 TEST_F(DataModelTest, RefusedWriteMustNotShow) {
   const WriteId refused = write(1s);
   EXPECT_EQ(model.write_refused(refused), "");
