@@ -48,6 +48,11 @@ static_assert(kMaxSlabBytes >= 2 * scsi::kMaxCompareAndWriteBlocks * 4096);
 // slab is always allowed.
 inline constexpr uint64_t kSessionBufferShare = 8;  // an eighth
 inline constexpr uint64_t kUnitBufferShare = 4;     // a quarter
+// Of the session's share, what its commands on one unit may hold: when that one stalls, the session
+// still has something for its other units.
+inline constexpr uint64_t share_of_one_unit(uint64_t session_share) {
+  return session_share / 4 * 3;
+}
 inline constexpr uint64_t kDefaultBufferMemoryBytes = 128 * 1024 * 1024;
 inline constexpr uint64_t kMinBufferMemoryBytes = 8 * 1024 * 1024;
 

@@ -59,6 +59,10 @@ void LogicalUnit::raise(const AttentionRequest& request) {
       continue;
     }
     nexus_unit.attentions.raise(request.sense);
+    // A reset also allows medium removal again (SPC-4 6.18).
+    if (request.sense.same_code(scsi::kBusDeviceReset) && nexus_unit.prevents != nullptr) {
+      nexus_unit.set_prevention(*nexus_unit.prevents, false);
+    }
   }
 }
 
@@ -83,10 +87,17 @@ void LogicalUnit::write_zeroes(Chunk& chunk, uint64_t offset, uint64_t length) {
   submit({&chunk, Kind::zeroes, Chunk::Step::writing, offset, nullptr, length, false});
 }
 
+// It holds a kernel worker while the backing stalls, so it counts like the others.
+void LogicalUnit::flush(Chunk& chunk) {
+  submit({&chunk, Kind::flush, Chunk::Step::other, 0, nullptr, 0, false});
+}
+
+bool LogicalUnit::writes(const Request& request) { return request.step == Chunk::Step::writing; }
+
 void LogicalUnit::submit(const Request& request) {
   Chunk& chunk = *request.chunk;
   chunk.range = {request.offset / block_size(), request.length / block_size()};
-  if (request.kind != Kind::read && !gates_.empty() && gate_blocks(chunk)) {
+  if (writes(request) && !gates_.empty() && gate_blocks(chunk)) {
     chunk.step = Chunk::Step::held;
     held_.push_back(request);
   } else if (in_flight_ >= kMaxRequestsPerUnit) {
@@ -111,7 +122,7 @@ void LogicalUnit::start(const Request& request) {
   ++in_flight_;
   chunk.unit_charge = chunk.session_charge;
   buffer_bytes += chunk.unit_charge;
-  if (request.kind != Kind::read) writing_.push_back(chunk);
+  if (writes(request)) writing_.push_back(chunk);
   switch (request.kind) {
     case Kind::read:
       device()->read(chunk.op, request.offset, {request.bytes, request.length});
@@ -125,6 +136,9 @@ void LogicalUnit::start(const Request& request) {
       return;
     case Kind::zeroes:
       device()->write_zeroes(chunk.op, request.offset, request.length);
+      return;
+    case Kind::flush:
+      device()->flush(chunk.op);
       return;
   }
 }

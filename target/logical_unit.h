@@ -22,6 +22,7 @@ struct NexusUnit {
   NexusRights rights;
   AttentionQueue attentions;
   uint32_t commands = 0;
+  uint64_t buffer_bytes = 0;        // held by its commands that have not ended
   MediumState* prevents = nullptr;  // the medium whose removal this nexus forbids
   void set_prevention(MediumState& medium, bool prevent);
   boost::intrusive::list_member_hook<> hook;  // LogicalUnit::nexuses
@@ -70,6 +71,7 @@ class LogicalUnit {
   void write(Chunk& chunk, uint64_t offset, base::Bytes bytes, bool durable);
   void discard(Chunk& chunk, uint64_t offset, uint64_t length);
   void write_zeroes(Chunk& chunk, uint64_t offset, uint64_t length);
+  void flush(Chunk& chunk);
   // The request ended (whatever its result), or was given up while it was held.
   void write_ended(Chunk& chunk);
 
@@ -87,7 +89,7 @@ class LogicalUnit {
     BlockRange range;
     ShardControl::Done done;  // empty once called
   };
-  enum class Kind : uint8_t { read, write, discard, zeroes };
+  enum class Kind : uint8_t { read, write, discard, zeroes, flush };
   struct Request {
     Chunk* chunk;
     Kind kind;
@@ -99,6 +101,7 @@ class LogicalUnit {
   };
 
   void submit(const Request& request);
+  static bool writes(const Request& request);
   void start(const Request& request);
   bool still_wanted(const Request& request);
   void settle_gates();

@@ -112,7 +112,7 @@ void Session::unit_removed(UnitId unit) {
 void Session::forget_in_parked(const NexusUnit& nexus_unit) {
   for (Task& task : tasks_) {
     if (task.state != Task::State::parked || task.nexus_unit != &nexus_unit) continue;
-    task.nexus_unit = nullptr;
+    task.forget_unit();
   }
 }
 

@@ -119,7 +119,7 @@ class Session {
   void reset(const iscsi::TaskManagementRequestPdu& request, iscsi::TaskFunction function,
              UnitId unit);
   void drain_and_answer(std::vector<Task*> tasks, uint32_t itt);
-  void answer(uint32_t itt, iscsi::TaskResponse response);
+  void answer(uint32_t itt, iscsi::TaskResponse response, bool closes = false);
 
   Task* find_task(uint32_t itt);
   void insert(Task& task);

@@ -191,9 +191,7 @@ void Session::on_logout(const iscsi::PduReader& reader) {
 void Session::finish_logout() {
   // On a connection that closes nothing may be queued any more: its queue was cleared.
   if (logout_answer_ == nullptr || !tasks_.empty() || connection_.closing()) return;
-  ControlPdu& answer = *std::exchange(logout_answer_, nullptr);
-  if (connection_.closing()) return connection_.give_back(answer);
-  connection_.queue_control(answer);
+  connection_.queue_control(*std::exchange(logout_answer_, nullptr));
 }
 
 void Session::request_logout() {

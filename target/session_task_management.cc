@@ -92,22 +92,26 @@ void Session::reset(const TaskManagementRequestPdu& request, TaskFunction functi
   call.unit = unit;
   call.target = nexus_.target_name;
   call.session = id_;
-  shard().node().reset(std::move(call), [this_id = id_, &shard = shard(),
-                                         itt = request.itt.get()](bool complete) noexcept {
+  const bool closes = function == TaskFunction::target_cold_reset;
+  shard().node().reset(std::move(call), [this_id = id_, &shard = shard(), itt = request.itt.get(),
+                                         closes](bool complete) noexcept {
     if (Session* session = shard.find_session(this_id)) {
       session->answer(itt,
-                      complete ? TaskResponse::function_complete : TaskResponse::function_rejected);
+                      complete ? TaskResponse::function_complete : TaskResponse::function_rejected,
+                      closes);
     }
   });
 }
 
-void Session::answer(uint32_t itt, TaskResponse response) {
+// `closes`: the connection ends after it.
+void Session::answer(uint32_t itt, TaskResponse response, bool closes) {
   ControlPdu* pdu = connection_.new_control_pdu();
   if (pdu == nullptr) return connection_.close("no slot for a task management response");
   iscsi::TaskManagementResponsePdu answer;
   answer.itt = itt;
   answer.response = static_cast<uint8_t>(response);
   pdu->item.header = base::load<iscsi::Bhs>(base::as_bytes(answer));
+  pdu->closes = closes;
   connection_.queue_control(*pdu);
 }
 

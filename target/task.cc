@@ -282,6 +282,7 @@ void Task::end() {
   if (status != scsi::Status::good || aborted) release_idle_chunks();
   state = State::ended;
   if (nexus_unit != nullptr) {
+    uncharge_nexus();
     unit().leave(*this);
     count();
   }

@@ -43,6 +43,7 @@ struct Chunk {
   Buffer compare;  // what the medium holds: VERIFY, ORWRITE, COMPARE AND WRITE
   base::MutableBytes bytes;
   size_t session_charge = 0;        // bytes of both counted against the session's share
+  size_t nexus_charge = 0;          // ... and the share of its unit in that
   size_t unit_charge = 0;           // ... and the unit's
   std::shared_ptr<const void> pin;  // keeps mapped memory until it is sent
   BlockRange range;                 // of the write request under way or held
@@ -180,8 +181,9 @@ class Task {
   LogicalUnit& unit() const;
   Shard& shard() const;
   bool is_active() const { return state == State::active; }
-  // Parked: its unit was unmapped before its turn came.
   void on_r2t_sent();
+  // Parked: its unit was unmapped before its turn came.
+  void forget_unit();
   // Sets length, transfer and gathering from the CDB: before the command's turn has come.
   void prepare();
   // So many bytes more are within the session's and the unit's share of the buffers.
@@ -209,6 +211,8 @@ class Task {
   Chunk* new_chunk(uint32_t chunk_length, size_t capacity);
   void charge(Chunk& chunk);
   size_t second_buffer_bytes(uint32_t chunk_length) const;
+  void uncharge_nexus();
+  void uncharge_nexus(Chunk& chunk);
   void release_chunk(Chunk& chunk);
   void release_idle_chunks();
   uint64_t start_offset() const;  // bytes, of the command's first block

@@ -86,18 +86,39 @@ bool Task::within_shares(size_t bytes) const {
   const auto within = [bytes](uint64_t held, uint64_t share) {
     return held == 0 || held + bytes <= share;
   };
-  return within(session->buffer_bytes, total / kSessionBufferShare) &&
-         (nexus_unit == nullptr || within(unit().buffer_bytes, total / kUnitBufferShare));
+  const uint64_t share = total / kSessionBufferShare;
+  if (!within(session->buffer_bytes, share)) return false;
+  return nexus_unit == nullptr || (within(nexus_unit->buffer_bytes, share_of_one_unit(share)) &&
+                                   within(unit().buffer_bytes, total / kUnitBufferShare));
 }
 
 void Task::charge(Chunk& chunk) {
   chunk.session_charge = chunk.data.capacity() + chunk.compare.capacity();
   session->buffer_bytes += chunk.session_charge;
+  chunk.nexus_charge = nexus_unit == nullptr ? 0 : chunk.session_charge;
+  if (nexus_unit != nullptr) nexus_unit->buffer_bytes += chunk.nexus_charge;
+}
+
+// At the latest when the command ends: what is still to be sent is the session's matter, and the
+// nexus may be gone by then.
+void Task::uncharge_nexus() {
+  for (Chunk& chunk : chunks) uncharge_nexus(chunk);
+}
+
+void Task::uncharge_nexus(Chunk& chunk) {
+  if (chunk.nexus_charge > 0) nexus_unit->buffer_bytes -= std::exchange(chunk.nexus_charge, 0);
+}
+
+// Parked: its unit was unmapped before its turn came.
+void Task::forget_unit() {
+  uncharge_nexus();
+  nexus_unit = nullptr;
 }
 
 void Task::release_chunk(Chunk& chunk) {
   ASSERT(!chunk.on_disk && !chunk.counted && !chunk.sending);
   if (chunk.step == Chunk::Step::held) unit().write_ended(chunk);
+  uncharge_nexus(chunk);
   session->buffer_bytes -= std::exchange(chunk.session_charge, 0);
   session->chunk_released(chunk);
   chunks.erase(ChunkList::s_iterator_to(chunk));

@@ -260,10 +260,7 @@ void Task::continue_unmap(Chunk& chunk) { unmap_next(chunk); }
 void Task::finish_ranges(Chunk& chunk) {
   if (!unit().state().write_through) return complete(scsi::Status::good);
   flushing = true;
-  chunk.step = Chunk::Step::other;
-  chunk.on_disk = true;
-  ++on_disk;
-  unit().device()->flush(chunk.op);
+  unit().flush(chunk);
 }
 
 // --- SYNCHRONIZE CACHE ---
@@ -276,10 +273,7 @@ void Task::run_flush() {
     resume_with_buffer = &Task::run_flush;
     return wait_for_buffer();
   }
-  chunk->step = Chunk::Step::other;
-  chunk->on_disk = true;
-  ++on_disk;
-  unit().device()->flush(chunk->op);
+  unit().flush(*chunk);
 }
 
 // --- GET LBA STATUS (SBC-3 5.4) ---

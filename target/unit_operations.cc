@@ -62,16 +62,19 @@ void UnitOperations::reset(ResetCall call, NodeLink::Reply<bool> reply) {
     steps.push_back(reset_step(*unit, call));
   }
   auto finish = [this, shard = call.shard, function = call.function, target = call.target,
-                 reply = std::move(reply)](bool all) mutable noexcept {
+                 requester = call.session, reply = std::move(reply)](bool all) mutable noexcept {
     if (!all) {
       LOG_ERROR("reset", "commands do not end within the drain deadline: function={}",
                 static_cast<int>(function));
     }
     node_.shards.reply(shard, std::move(reply), bool(all));
     if (function != TaskFunction::target_cold_reset) return;
-    std::vector<SessionId> ended;  // RFC 7143 11.5.1: all sessions of the target end
+    // RFC 7143 11.5.1: all sessions of the target end; the requester's ends itself once it has sent
+    // the answer.
+    std::vector<SessionId> ended;
     for (const auto& [id, session] : node_.sessions.all()) {
-      if (!session.discovery && session.nexus.target_name == target) ended.push_back(id);
+      const bool others = id != requester && !session.discovery;
+      if (others && session.nexus.target_name == target) ended.push_back(id);
     }
     for (const SessionId id : ended) node_.sessions.drop(id, "target cold reset");
   };

@@ -34,13 +34,18 @@ void Judge::barrier(const char* why, const Covers& covers) {
   }
 }
 
-void Judge::preempted(const Unit& unit, const std::set<PrNexus>& nexuses) {
+void Judge::preempted(const Unit& unit, const std::set<PrNexus>& nexuses,
+                      const std::vector<WriteOwner>& older) {
+  std::set<WriteId> ended;
+  for (const WriteOwner& owner : older) {
+    if (nexuses.contains(owner.nexus)) ended.insert(owner.write);
+  }
   barrier("preempted", [&](const WriteOwner& owner) {
-    return owner.unit == &unit && nexuses.contains(owner.nexus) && owner.received;
+    return owner.unit == &unit && ended.contains(owner.write);
   });
   for (const auto& [key, owner] : open_) {
-    if (owner.unit != &unit || !nexuses.contains(owner.nexus) || owner.received) continue;
-    if (!unit.reservations.surely_fenced(owner.nexus)) continue;
+    if (owner.unit != &unit || !nexuses.contains(owner.nexus)) continue;
+    if (ended.contains(owner.write) || !unit.reservations.surely_fenced(owner.nexus)) continue;
     world_.trace("barrier of lun {} write {}: fenced", key.first, key.second);
     owner.unit->data.barrier(owner.write, world_.now());
     fenced_[key] = owner;

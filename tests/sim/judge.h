@@ -73,9 +73,11 @@ class Judge {
   // Promises of the target, each from the moment it was given.
   using Covers = std::function<bool(const WriteOwner&)>;
   void barrier(const char* why, const Covers& covers);
-  // PREEMPT AND ABORT of these nexuses. Commands that the target has not received yet can not land
-  // as long as a reservation keeps the nexus out; check_fences() notices the end of that.
-  void preempted(const Unit& unit, const std::set<PrNexus>& nexuses);
+  // PREEMPT AND ABORT of these nexuses was answered. What the target had before has ended. Other
+  // writes of theirs can not land as long as a reservation keeps the nexus out; check_fences()
+  // notices the end of that.
+  void preempted(const Unit& unit, const std::set<PrNexus>& nexuses,
+                 const std::vector<WriteOwner>& older);
   void check_fences(const Unit& unit);
   // A login of the nexus to this instance was answered, or a logout.
   void session_replaced(const PrNexus& nexus, uint32_t instance);

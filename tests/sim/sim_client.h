@@ -64,6 +64,7 @@ class SimClient final : public InitiatorEvents {
     bool fua = false;
     std::vector<uint8_t> compared;
     PrCommand reserve;
+    std::vector<WriteOwner> older;  // what the target had when PREEMPT AND ABORT was sent
   };
   struct UnitView {
     Unit* unit = nullptr;

@@ -210,7 +210,7 @@ void SimClient::reserve_out_answered(const Operation& operation, const ScsiResul
   if (verdict != Verdict::done || operation.reserve.action != scsi::ReserveOut::preempt_and_abort) {
     return;
   }
-  judge_.preempted(unit, model.preempted());
+  judge_.preempted(unit, model.preempted(), operation.older);
 }
 
 }  // namespace holdfast::sim

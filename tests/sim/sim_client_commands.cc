@@ -232,6 +232,7 @@ void SimClient::reserve_out(Unit& unit) {
   if (random_.below(20) == 0) command.key ^= 8;  // a wrong key
 
   Operation operation{.kind = Kind::reserve_out, .unit = &unit, .reserve = command};
+  if (command.action == preempt_and_abort) operation.older = judge_.received_writes(unit);
   unit.reserve_out_taken = true;
   unit.reservations.begin(world_.now(), nexus(), command);
   judge_.check_fences(unit);

@@ -3,6 +3,7 @@
 Each test ends by asking a fresh session: the daemon lives and serves.
 """
 
+import contextlib
 import os
 import random
 import threading
@@ -136,7 +137,8 @@ class Answers(DataPathCase):
                 session.send(Pdu(Opcode.LOGOUT, flags=0x80, itt=session.next_itt, immediate=True)
                              .put32(24, session.cmd_sn).put32(28, session.exp_stat_sn))
                 session.next_itt += 1
-            session.poll(0.02)
+            with contextlib.suppress(iscsi.Closed):
+                session.poll(0.02)
             session.drop()
         self.still_serves()
 
@@ -173,10 +175,25 @@ class Hanging(DataPathCase):
         time.sleep(0.3)
         self.still_serves()
 
+    def test_a_stalled_unit_leaves_its_session_buffers_for_the_others(self):
+        session = self.open(luns=(0, 1, 2))
+        self.fs.add("hang", op="write", hang=True)
+        data = bytes(512 * 512)
+        for number in range(150):
+            session.submit(scsi.write16(512 * (number % 16), 512), lun=1, data_out=data)
+            session.poll(0)
+        session.poll(0.5)
+        self.assertGreater(self.fs.held(), 0)
+        session.write(0, bytes(65536), lun=2)
+        for _ in range(3):
+            self.assertEqual(session.read(0, 512, lun=2), data)
+        self.fs.clear()
+        self.still_serves()
+
     def remap(self, luns):
         self.daemon.targets = [TargetName(luns=luns)]
         self.daemon.rewrite()
-        return self.daemon.cli("target", "apply", str(self.daemon.config_file))
+        return self.daemon.cli("apply", str(self.daemon.config_file))
 
     def test_a_lun_that_names_another_disk_while_a_command_runs(self):
         session = self.open(luns=(0, 1, 2))
