@@ -102,6 +102,7 @@ void SimClient::on_tick() noexcept {
     if (world_.now() - connect_began_ > kLoginPatience) connection_->drop(true);
     return;
   }
+  connection_->answer_r2ts();
   watch_patience();
   if (!logged_in_) return;
   for (UnitView& view : units_) {

@@ -77,6 +77,9 @@ class SimInitiator {
   uint32_t submit(ScsiRequest request);
   // Immediate. `referenced` is a tag, for ABORT TASK.
   uint32_t manage(iscsi::TaskFunction function, uint16_t lun, uint32_t referenced);
+  // Sends the data for R2Ts that it has let wait, so that several are outstanding. Call it now and
+  // then.
+  void answer_r2ts();
   void logout();
   // Ends the connection from this side; on_connection_lost follows unless it was reported already.
   void drop(bool reset);
@@ -99,6 +102,8 @@ class SimInitiator {
     uint32_t cmd_sn = 0;
     uint32_t next_data_sn = 0;
     uint32_t next_r2t_sn = 0;
+    uint32_t open_r2ts = 0;    // not answered yet
+    uint32_t burst_bytes = 0;  // Data-In since the last F bit
   };
 
   void on_connected(int32_t result) noexcept;
@@ -167,6 +172,7 @@ class SimInitiator {
   std::map<uint32_t, Task> tasks_;
   std::deque<uint32_t> waiting_;  // for the command window
   std::map<uint32_t, iscsi::TaskFunction> management_;
+  std::deque<iscsi::R2tPdu> waiting_r2ts_;
 
   io::OpOf<SimInitiator, &SimInitiator::on_connected> connect_op_{*this};
   io::OpOf<SimInitiator, &SimInitiator::on_received> receive_op_{*this};

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 #include "common/iscsi/sequence.h"
 #include "tests/sim/sim_initiator.h"
@@ -233,7 +234,23 @@ void SimInitiator::on_r2t() {
     breach("R2TSN out of order");
     return;
   }
-  send_data_out(pdu.itt, *task, pdu.ttt, pdu.buffer_offset, pdu.desired_data_transfer_length);
+  if (++task->open_r2ts > negotiation_.parameters().max_outstanding_r2t) {
+    breach("more R2Ts outstanding than MaxOutstandingR2T");
+    return;
+  }
+  waiting_r2ts_.push_back(pdu);
+  if (random_.below(2) == 0) answer_r2ts();
+}
+
+void SimInitiator::answer_r2ts() {
+  const auto due = std::exchange(waiting_r2ts_, {});
+  for (const iscsi::R2tPdu& pdu : due) {
+    const auto task = tasks_.find(pdu.itt);
+    if (phase_ != Phase::full_feature || task == tasks_.end()) continue;  // aborted meanwhile
+    --task->second.open_r2ts;
+    send_data_out(pdu.itt, task->second, pdu.ttt, pdu.buffer_offset,
+                  pdu.desired_data_transfer_length);
+  }
 }
 
 void SimInitiator::on_data_in() {
@@ -253,6 +270,12 @@ void SimInitiator::on_data_in() {
     return;
   }
   task->result.data_in.insert(task->result.data_in.end(), data_.begin(), data_.end());
+  task->burst_bytes += static_cast<uint32_t>(data_.size());
+  if (task->burst_bytes > negotiation_.parameters().max_burst_length) {
+    breach("a Data-In sequence is longer than MaxBurstLength");
+    return;
+  }
+  if ((pdu.flags & iscsi::kFinal) != 0) task->burst_bytes = 0;
   if (!with_status) return;
   if ((pdu.flags & iscsi::kFinal) == 0) breach("status in a Data-In without F");
   task->result.status = static_cast<scsi::Status>(pdu.status);
