@@ -33,7 +33,9 @@ Connection::Connection(Shard& shard, io::Socket socket, uint16_t portal_group_ta
       receive_buffer_(kLoginReceiveBufferBytes),
       last_received_(accepted_at_),
       last_sent_(accepted_at_),
-      policy_(std::make_unique<LoginPolicy>(shard.map(), peer_, portal_group_tag)),
+      policy_(std::make_unique<LoginPolicy>(
+          shard.map(), peer_, portal_group_tag,
+          LoginPolicy::Guard{.backoff = shard.login_backoff(), .loop = shard.loop()})),
       login_(std::make_unique<iscsi::LoginServer>(login_options(portal_group_tag), *policy_,
                                                   shard.random())) {}
 
@@ -247,9 +249,9 @@ void Connection::on_admitted(const AdmitReply& reply) {
 // The configuration may have changed since the login began.
 bool Connection::still_allowed() const {
   if (login_->session_type() == iscsi::SessionType::discovery) return true;
-  LoginPolicy now(shard_.map(), peer_, portal_group_tag_);
-  return now.normal(login_->initiator_name(), login_->target_name()).status ==
-         iscsi::LoginStatus::success;
+  const std::shared_ptr<const NodeMap> map = shard_.map();
+  const TargetView* target = find_target(*map, login_->target_name(), portal_group_tag_);
+  return target != nullptr && find_permission(*target, login_->initiator_name(), peer_) != nullptr;
 }
 
 void Connection::send_login_response(bool closes) {

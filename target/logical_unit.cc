@@ -13,6 +13,11 @@ void NexusUnit::set_prevention(MediumState& medium, bool prevent) {
   medium.preventions.fetch_add(prevent ? 1u : ~0u, std::memory_order_acq_rel);
 }
 
+void NexusUnit::note_loads(const MediumState& medium) {
+  const uint32_t loads = medium.loads.load(std::memory_order_acquire);
+  if (std::exchange(loads_seen, loads) != loads) attentions.raise(scsi::kMediumMayHaveChanged);
+}
+
 LogicalUnit::LogicalUnit(Shard& shard, std::shared_ptr<const UnitState> state) : shard_(shard) {
   publish(std::move(state));
 }
@@ -33,6 +38,7 @@ void LogicalUnit::publish(std::shared_ptr<const UnitState> state) {
 
 void LogicalUnit::add(NexusUnit& nexus_unit) {
   nexus_unit.unit = this;
+  if (state_->medium != nullptr) nexus_unit.loads_seen = state_->medium->loads.load();
   nexuses_.push_back(nexus_unit);
   update_rights(nexus_unit);
 }
@@ -63,6 +69,14 @@ void LogicalUnit::raise(const AttentionRequest& request) {
     if (request.sense.same_code(scsi::kBusDeviceReset) && nexus_unit.prevents != nullptr) {
       nexus_unit.set_prevention(*nexus_unit.prevents, false);
     }
+  }
+}
+
+void LogicalUnit::end_prevention(const std::vector<NexusId>& nexuses) {
+  for (NexusUnit& nexus_unit : nexuses_) {
+    if (nexus_unit.prevents == nullptr) continue;
+    if (!std::ranges::binary_search(nexuses, nexus_unit.session->nexus())) continue;
+    nexus_unit.set_prevention(*nexus_unit.prevents, false);
   }
 }
 

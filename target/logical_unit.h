@@ -25,6 +25,8 @@ struct NexusUnit {
   uint64_t buffer_bytes = 0;        // held by its commands that have not ended
   MediumState* prevents = nullptr;  // the medium whose removal this nexus forbids
   void set_prevention(MediumState& medium, bool prevent);
+  uint32_t loads_seen = 0;  // of MediumState::loads
+  void note_loads(const MediumState& medium);
   boost::intrusive::list_member_hook<> hook;  // LogicalUnit::nexuses
 };
 
@@ -52,6 +54,8 @@ class LogicalUnit {
   void remove(NexusUnit& nexus_unit);
   void update_rights(NexusUnit& nexus_unit);
   void raise(const AttentionRequest& request);
+  // PREEMPT AND ABORT also lets the medium go (SPC-4 5.13.11.2.6).
+  void end_prevention(const std::vector<NexusId>& nexuses);
 
   // A command became active or ended.
   void enter(Task& task);

@@ -47,21 +47,46 @@ const InitiatorConfig* find_permission(const TargetView& target, std::string_vie
   return any;
 }
 
+const TargetView* find_target(const NodeMap& map, std::string_view name,
+                              uint16_t portal_group_tag) {
+  const TargetView* view = map.find_target(name);
+  if (view == nullptr) return nullptr;
+  const bool here =
+      std::ranges::find(view->portal_groups, portal_group_tag) != view->portal_groups.end();
+  return here ? view : nullptr;
+}
+
 iscsi::LoginDecision LoginPolicy::normal(std::string_view initiator, std::string_view target) {
-  const TargetView* view = map_->find_target(target);
-  if (view == nullptr ||
-      std::ranges::find(view->portal_groups, portal_group_tag_) == view->portal_groups.end()) {
-    return {.status = iscsi::LoginStatus::not_found, .chap = {}};
-  }
+  const TargetView* view = find_target(*map_, target, portal_group_tag_);
+  if (view == nullptr) return {.status = iscsi::LoginStatus::not_found, .chap = {}};
   const InitiatorConfig* entry = find_permission(*view, initiator, peer_);
   if (entry == nullptr) return {.status = iscsi::LoginStatus::authorization_failure, .chap = {}};
-  return {.status = iscsi::LoginStatus::success,
-          .chap = requirement(*map_, entry->chap, entry->mutual_chap)};
+  return require(entry->chap, entry->mutual_chap);
 }
 
 iscsi::LoginDecision LoginPolicy::discovery(std::string_view) {
-  return {.status = iscsi::LoginStatus::success,
-          .chap = requirement(*map_, map_->discovery.chap, map_->discovery.mutual_chap)};
+  return require(map_->discovery.chap, map_->discovery.mutual_chap);
+}
+
+iscsi::LoginDecision LoginPolicy::require(const std::optional<ChapConfig>& chap,
+                                          const std::optional<ChapConfig>& mutual) {
+  user_ = chap.has_value() ? chap->user : std::string();
+  if (chap.has_value() && guard_.backoff.waits(peer_, user_, guard_.loop.now())) {
+    return {.status = iscsi::LoginStatus::service_unavailable, .chap = {}};
+  }
+  return {.status = iscsi::LoginStatus::success, .chap = requirement(*map_, chap, mutual)};
+}
+
+// Asked again here, because many logins may have been begun at once.
+bool LoginPolicy::chap_ended(bool proved) {
+  const io::Instant now = guard_.loop.now();
+  if (guard_.backoff.waits(peer_, user_, now)) return false;
+  if (proved) {
+    guard_.backoff.succeeded(peer_, user_);
+  } else {
+    guard_.backoff.failed(peer_, user_, now);
+  }
+  return true;
 }
 
 // One connection per session: a login that names a TSIH can neither add nor reinstate a connection.

@@ -1,5 +1,6 @@
 #pragma once
-// Who may log in where, from the published NodeMap: names, addresses, CHAP (iscsi::LoginPolicy).
+// Who may log in where, from the published NodeMap: names, addresses, CHAP (iscsi::LoginPolicy),
+// and how often a secret may be tried. One object per login.
 
 #include <functional>
 #include <memory>
@@ -8,25 +9,39 @@
 #include "common/io/network.h"
 #include "common/iscsi/login_server.h"
 #include "common/iscsi/text_server.h"
+#include "target/login_backoff.h"
 #include "target/node_map.h"
 
 namespace holdfast::target {
 
 class LoginPolicy final : public iscsi::LoginPolicy {
  public:
-  LoginPolicy(std::shared_ptr<const NodeMap> map, io::Endpoint peer, uint16_t portal_group_tag)
-      : map_(std::move(map)), peer_(peer), portal_group_tag_(portal_group_tag) {}
+  struct Guard {  // both outlive the object
+    LoginBackoff& backoff;
+    const io::Loop& loop;
+  };
+  LoginPolicy(std::shared_ptr<const NodeMap> map, io::Endpoint peer, uint16_t portal_group_tag,
+              Guard guard)
+      : map_(std::move(map)), peer_(peer), portal_group_tag_(portal_group_tag), guard_(guard) {}
 
   iscsi::LoginDecision normal(std::string_view initiator, std::string_view target) override;
   iscsi::LoginDecision discovery(std::string_view initiator) override;
   iscsi::LoginStatus join_session(std::string_view initiator, uint64_t isid, uint16_t tsih,
                                   uint16_t cid) override;
+  bool chap_ended(bool proved) override;
 
  private:
+  iscsi::LoginDecision require(const std::optional<ChapConfig>& chap,
+                               const std::optional<ChapConfig>& mutual);
   std::shared_ptr<const NodeMap> map_;
   io::Endpoint peer_;
   uint16_t portal_group_tag_;
+  Guard guard_;
+  std::string user_;  // of the account that the last decision asked for
 };
+
+// Null: there is no such target, or not through this portal group.
+const TargetView* find_target(const NodeMap& map, std::string_view name, uint16_t portal_group_tag);
 
 // The entry of the target's access list that lets this initiator in from this address; the first
 // that names it wins over "*". Null: not allowed.

@@ -52,6 +52,7 @@ struct NodeMap {
 // Of a removable unit; one object for all shards, which touch it without a lock.
 struct MediumState {
   std::atomic<bool> ejected{false};
+  std::atomic<uint32_t> loads{0};  // how often it was loaded; a nexus that knows less is told 28/00
   std::atomic<uint32_t> preventions{
       0};  // nexuses that forbid ejecting (PREVENT ALLOW MEDIUM REMOVAL)
 };

@@ -130,6 +130,7 @@ class Session {
   NexusId nexus_;
   bool discovery_;
   uint16_t tsih_;
+  uint16_t cid_;  // of its one connection, as the initiator numbers it
   std::string user_;
   TargetDirectory directory_;
   iscsi::TextServer text_;

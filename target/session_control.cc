@@ -168,18 +168,27 @@ void Session::on_logout(const iscsi::PduReader& reader) {
   const auto request = reader.as<iscsi::LogoutRequestPdu>();
   const auto reason = static_cast<iscsi::LogoutReason>(request.flags & iscsi::kLogoutReasonMask);
   if (logging_out_) return;  // the first one is being answered
+  using Answer = iscsi::LogoutResponse;
+  Answer answer = Answer::closed;
+  switch (reason) {
+    case iscsi::LogoutReason::close_session:
+      break;
+    case iscsi::LogoutReason::close_connection:
+      if (request.cid != cid_) answer = Answer::cid_not_found;
+      break;
+    case iscsi::LogoutReason::recovery:
+      answer = Answer::recovery_not_supported;
+      break;
+    default:
+      return reject(reader.bhs(), iscsi::RejectReason::invalid_pdu_field);
+  }
   ControlPdu* pdu = connection_.new_control_pdu();
   if (pdu == nullptr) return connection_.close("it logs out but takes no answers");
   iscsi::LogoutResponsePdu response;
   response.itt = request.itt;
-  if (reason == iscsi::LogoutReason::recovery) {
-    response.response = static_cast<uint8_t>(iscsi::LogoutResponse::recovery_not_supported);
-    pdu->item.header = base::load<iscsi::Bhs>(base::as_bytes(response));
-    return connection_.queue_control(*pdu);
-  }
-  response.time2wait = 0;
-  response.time2retain = 0;
+  response.response = static_cast<uint8_t>(answer);
   pdu->item.header = base::load<iscsi::Bhs>(base::as_bytes(response));
+  if (answer != Answer::closed) return connection_.queue_control(*pdu);
   pdu->closes = true;
   logging_out_ = true;
   logout_answer_ = pdu;

@@ -123,6 +123,7 @@ void Shard::abort_tasks(AbortRequest request, Done done) {
   std::vector<Task*> tasks;
   for (auto& [id, unit] : units_) {
     if (request.unit.has_value() && id != *request.unit) continue;
+    if (!request.nexuses.empty()) unit->end_prevention(request.nexuses);
     unit->for_each_active([&](Task& task) {
       if (affected(task, request)) tasks.push_back(&task);
     });

@@ -16,6 +16,7 @@
 #include "target/buffer_pool.h"
 #include "target/connection.h"
 #include "target/logical_unit.h"
+#include "target/login_backoff.h"
 #include "target/node_link.h"
 #include "target/shard_control.h"
 
@@ -61,6 +62,7 @@ class Shard final : public ShardControl {
   bool shutting_down() const { return shutting_down_; }
   std::shared_ptr<const NodeMap> map() const { return map_; }
   BufferPool& buffers() { return *buffers_; }
+  LoginBackoff& login_backoff() { return login_backoff_; }
 
   Connection* find(SessionId id);
   Session* find_session(SessionId id);  // null also once it is closing
@@ -145,6 +147,7 @@ class Shard final : public ShardControl {
                                                 &Connection::paused_hook>>
       paused_;
 
+  LoginBackoff login_backoff_;
   uint64_t logins_failed_ = 0;
   uint64_t pdus_rejected_ = 0;
   Done shutdown_done_;

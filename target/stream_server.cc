@@ -94,14 +94,10 @@ void StreamServer::run() {
       polled.push_back({.fd = client.fd, .events = events, .revents = 0});
     }
     ::poll(polled.data(), polled.size(), poll_timeout_ms(now));
-    {
-      const std::lock_guard guard(mailbox_->mutex);
-      if (mailbox_->stopping) return;
-    }
     now = Clock::now();
     size_t index = 2;
     for (Client& client : clients_) serve(client, polled[index++].revents != 0, now);
-    take_answers(now);
+    if (!take_answers(now)) return;
     if (polled[1].revents != 0) accept_clients(now);
     clients_.remove_if([](const Client& client) {
       if (client.state != State::done) return false;
@@ -141,12 +137,15 @@ void StreamServer::accept_clients(Instant now) {
   }
 }
 
-void StreamServer::take_answers(Instant now) {
+// False: the server is to end. Looked at after the wake-up has been consumed, and not before: the
+// one that tells of the end may be among those consumed here.
+bool StreamServer::take_answers(Instant now) {
   uint64_t count = 0;
   [[maybe_unused]] const ssize_t drained = ::read(mailbox_->event_fd, &count, sizeof(count));
   std::vector<std::pair<uint64_t, Answer>> answers;
   {
     const std::lock_guard guard(mailbox_->mutex);
+    if (mailbox_->stopping) return false;
     answers.swap(mailbox_->answers);
   }
   for (auto& [id, answer] : answers) {
@@ -157,6 +156,7 @@ void StreamServer::take_answers(Instant now) {
       }
     }
   }
+  return true;
 }
 
 void StreamServer::serve(Client& client, bool ready, Instant now) {

@@ -76,7 +76,7 @@ class StreamServer {
   void run();
   int poll_timeout_ms(Instant now) const;
   void accept_clients(Instant now);
-  void take_answers(Instant now);
+  bool take_answers(Instant now);
   void serve(Client& client, bool ready, Instant now);
   void receive(Client& client, Instant now);
   void next_request(Client& client, Instant now);

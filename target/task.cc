@@ -113,6 +113,7 @@ void Task::start() {
 std::optional<scsi::Sense> Task::check_unit() const {
   const scsi::CommandRow* row = decoded.has_value() ? decoded->row : nullptr;
   const bool keeps_attention = row != nullptr && row->has(scsi::kKeepsUnitAttention);
+  if (unit().state().medium != nullptr) nexus_unit->note_loads(*unit().state().medium);
   if (!keeps_attention) {
     if (const std::optional<scsi::Sense> attention = nexus_unit->attentions.take()) {
       return attention;

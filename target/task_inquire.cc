@@ -159,7 +159,11 @@ void Task::run_start_stop() {
   if (!command().start && known.medium->preventions.load(std::memory_order_acquire) > 0) {
     return fail(scsi::kMediumRemovalPrevented);
   }
-  known.medium->ejected.store(!command().start, std::memory_order_release);
+  const bool was_out = known.medium->ejected.exchange(!command().start, std::memory_order_acq_rel);
+  if (was_out && command().start) {
+    known.medium->loads.fetch_add(1, std::memory_order_acq_rel);
+    ++nexus_unit->loads_seen;  // this nexus knows
+  }
   complete(scsi::Status::good);
 }
 

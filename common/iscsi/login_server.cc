@@ -207,18 +207,15 @@ bool LoginServer::choose_method(std::string_view offered, TextKeyWriter& out) {
 }
 
 bool LoginServer::run_chap(const ChapKeys& keys, TextKeyWriter& out) {
-  switch (chap_server_->step(keys, out)) {
-    case ChapServer::Step::waiting:
-    case ChapServer::Step::challenged:
-      return true;
-    case ChapServer::Step::authenticated:
-      authenticated_ = true;
-      user_ = chap_.initiator->user;
-      return true;
-    case ChapServer::Step::failed:
-      break;
+  const ChapServer::Step step = chap_server_->step(keys, out);
+  if (step == ChapServer::Step::waiting || step == ChapServer::Step::challenged) return true;
+  authenticated_ = step == ChapServer::Step::authenticated;
+  if (!policy_.chap_ended(authenticated_)) {
+    return refuse(LoginStatus::service_unavailable, "too many failed logins of this account");
   }
-  return refuse(LoginStatus::authentication_failure, "CHAP failed");
+  if (!authenticated_) return refuse(LoginStatus::authentication_failure, "CHAP failed");
+  user_ = chap_.initiator->user;
+  return true;
 }
 
 bool LoginServer::run_operational(bool transit, TextKeyWriter& out) {

@@ -42,6 +42,9 @@ class LoginPolicy {
   // connection it may have. `success` is not a legal answer.
   virtual LoginStatus join_session(std::string_view initiator, uint64_t isid, uint16_t tsih,
                                    uint16_t cid) = 0;
+  // The CHAP exchange that the last decision asked for ended. False: refuse the login with 0301
+  // whatever it proved; the policy bounds how often a secret may be tried.
+  virtual bool chap_ended(bool proved) = 0;
 };
 
 class LoginServer {

@@ -179,8 +179,8 @@ class Hanging(DataPathCase):
         session = self.open(luns=(0, 1, 2))
         self.fs.add("hang", op="write", hang=True)
         data = bytes(512 * 512)
-        for number in range(150):
-            session.submit(scsi.write16(512 * (number % 16), 512), lun=1, data_out=data)
+        for number in range(150):  # away from what still_serves() writes beside them afterwards
+            session.submit(scsi.write16(512 * (1 + number % 15), 512), lun=1, data_out=data)
             session.poll(0)
         session.poll(0.5)
         self.assertGreater(self.fs.held(), 0)

@@ -135,6 +135,10 @@ def start_stop_unit(start=True, loej=False) -> bytes:
     return bytes([0x1B, 0, 0, 0, (2 if loej else 0) | int(start), 0])
 
 
+def prevent_allow(prevent) -> bytes:
+    return struct.pack(">B3xBB", 0x1E, 1 if prevent else 0, 0)
+
+
 def mode_sense10(page, subpage=0, length=4096) -> bytes:
     return struct.pack(">BBBB3xHB", 0x5A, 0, page, subpage, length, 0)
 

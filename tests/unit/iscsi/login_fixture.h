@@ -56,6 +56,10 @@ class TestLoginPolicy final : public LoginPolicy {
     return isid == 0x400001370000 && tsih == 77 ? LoginStatus::too_many_connections
                                                 : LoginStatus::session_does_not_exist;
   }
+  bool chap_ended(bool proved) override {
+    (proved ? proofs : failures)++;
+    return !too_often;
+  }
   LoginDecision decide(std::string_view initiator) const {
     if (initiator == "iqn.2026-11.org.holdfast:open") return {};
     if (initiator != "iqn.2026-11.org.holdfast:chap") {
@@ -68,6 +72,9 @@ class TestLoginPolicy final : public LoginPolicy {
   }
   int asked = 0;
   int joins = 0;
+  int proofs = 0;
+  int failures = 0;
+  bool too_often = false;  // how the end of a CHAP exchange is answered
 };
 
 class LoginServerTest : public testing::Test {

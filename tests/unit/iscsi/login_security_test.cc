@@ -52,6 +52,21 @@ TEST_F(LoginServerTest, WrongChapAnswersGetTheSameRefusal) {
   EXPECT_EQ(identities_, 0);
 }
 
+TEST_F(LoginServerTest, ThePolicyBoundsHowOftenASecretIsTried) {
+  challenge();
+  refused(kSecurityToOperational, chap_names("hv1", "guess"));
+  EXPECT_EQ(policy_.failures, 1);
+  policy_.too_often = true;
+  for (const std::string_view tried : {"guess", "forward secret 1"}) {
+    restart();
+    challenge();
+    EXPECT_EQ(refused(kSecurityToOperational, chap_names("hv1", tried)),
+              LoginStatus::service_unavailable);
+  }
+  EXPECT_EQ(policy_.proofs, 1);
+  EXPECT_EQ(identities_, 0);
+}
+
 TEST_F(LoginServerTest, ChapCanNotBeAvoided) {
   const auto names = [&](std::string_view more) { return join(kChap, kTarget, more); };
   const struct {

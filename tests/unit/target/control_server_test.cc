@@ -163,6 +163,16 @@ TEST_F(ControlServerTest, WrongRequestsNeverReachTheNode) {
   EXPECT_THAT(node_.calls(), ElementsAre());
 }
 
+// A client that goes and the end of the server wake its thread at once; the end was lost then.
+TEST_F(ControlServerTest, EndsWhileClientsGo) {
+  for (int round = 0; round < 100; ++round) {
+    start();
+    for (int i = 0; i < 4; ++i) ask(R"({"command":"session_drop","id":1})");
+    for (const int fd : std::exchange(clients_, {})) ::close(fd);
+    server_.reset();
+  }
+}
+
 TEST_F(ControlServerTest, SeveralRequestsOnOneConnectionAndInPieces) {
   start();
   const int fd = connect();
