@@ -42,6 +42,11 @@ inline constexpr size_t kMaxLoginResponseBytes = kDefaultDataSegmentBytes;
 inline constexpr size_t kMaxTextResponseBytes = 256 * 1024;
 static_assert(kMaxTextResponseBytes / kMinDataSegmentBytes < kMaxTextPdus);
 
+// What an initiator keeps of an answer to SendTargets.
+inline constexpr size_t kMaxSendTargetsBytes = 4 * 1024 * 1024;
+inline constexpr size_t kMaxDiscoveredTargets = 4096;
+inline constexpr size_t kMaxPortalsPerTarget = 64;
+
 inline constexpr size_t kMaxNameBytes = 223;  // RFC 7143 4.2.7.1
 
 // RFC 7143 12.1.3: the binary length of CHAP_C and CHAP_R.

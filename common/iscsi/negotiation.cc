@@ -46,9 +46,19 @@ Result<uint32_t> number_in_range(const KeyInfo& info, std::string_view value) {
 
 // Initiators in use (libiscsi) say who they are again at the start of the operational stage. The
 // same words again change nothing; other words would change an identity after its proof.
+// Some targets state theirs in every stage.
 bool may_be_repeated(Key key) {
-  return key == Key::initiator_name || key == Key::target_name || key == Key::initiator_alias ||
-         key == Key::session_type;
+  switch (key) {
+    case Key::initiator_name:
+    case Key::target_name:
+    case Key::initiator_alias:
+    case Key::session_type:
+    case Key::target_alias:
+    case Key::target_portal_group_tag:
+      return true;
+    default:
+      return false;
+  }
 }
 
 // RFC 7143 6.3.1: who talks to whom is said first, and what was decided on it stays true.
@@ -62,7 +72,10 @@ constexpr std::string_view to_text(SessionType type) {
 
 }  // namespace
 
-Negotiation::Negotiation(Role role, const LocalParameters& local) : role_(role), local_(local) {
+Negotiation::Negotiation(Role role, const LocalParameters& local, SessionType type)
+    : role_(role), local_(local) {
+  ASSERT(role == Role::initiator || type == SessionType::normal);
+  peer_.session_type = type;
   const auto in_range = [](Key key, uint32_t value) {
     return value >= key_info(key).minimum && value <= key_info(key).maximum;
   };
@@ -164,20 +177,28 @@ Result<void> Negotiation::receive_key(const KeyInfo& info, std::string_view valu
 
 // RFC 7143 6.3: a second negotiation of a key in one login ends the login.
 Result<void> Negotiation::receive_again(const KeyInfo& info, std::string_view value) const {
-  if (may_be_repeated(info.key)) {
-    bool same = false;
-    if (info.key == Key::session_type) {
-      same = value == to_text(peer_.session_type);
-    } else if (info.key == Key::initiator_alias) {
-      same = value == peer_.initiator_alias;
-    } else {
+  if (may_be_repeated(info.key) && is_what_was_stated(info, value)) return {};
+  return fail(Errc::protocol, "a key was named twice in one negotiation");
+}
+
+bool Negotiation::is_what_was_stated(const KeyInfo& info, std::string_view value) const {
+  switch (info.key) {
+    case Key::session_type:
+      return value == to_text(peer_.session_type);
+    case Key::initiator_alias:
+      return value == peer_.initiator_alias;
+    case Key::target_alias:
+      return value == peer_.target_alias;
+    case Key::target_portal_group_tag: {
+      const auto tag = number_in_range(info, value);
+      return tag.has_value() && *tag == peer_.portal_group_tag;
+    }
+    default: {
       const auto name = normalize_name(value);
-      same = name.has_value() &&
+      return name.has_value() &&
              *name == (info.key == Key::initiator_name ? peer_.initiator_name : peer_.target_name);
     }
-    if (same) return {};
   }
-  return fail(Errc::protocol, "a key was named twice in one negotiation");
 }
 
 Result<void> Negotiation::receive_declaration(const KeyInfo& info, std::string_view value) {
@@ -338,6 +359,19 @@ Result<void> Negotiation::write_offer(const KeyInfo& info, TextKeyWriter& out) c
 bool Negotiation::waiting_for_answers() const {
   return std::ranges::any_of(states_,
                              [](const KeyState& key) { return key.offered && !key.answered; });
+}
+
+Result<void> Negotiation::end_stage() {
+  ASSERT(role_ == Role::initiator);
+  for (const KeyInfo& info : key_table()) {
+    KeyState& key = state(info.key);
+    if (!key.offered || key.answered) continue;
+    key.answered = true;
+    if (!default_is_acceptable(info.key)) {
+      return fail(Errc::protocol, "the peer did not answer a key that this side requires");
+    }
+  }
+  return {};
 }
 
 // Of what bounds the peer's data: whether the value that holds when nobody names the key will do.

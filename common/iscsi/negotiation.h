@@ -4,6 +4,7 @@
 
 #include <array>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -24,14 +25,15 @@ struct PeerNames {
   std::string initiator_alias;  // printable; for logs and status only
   std::string target_alias;
   SessionType session_type = SessionType::normal;
-  uint16_t portal_group_tag = 0;  // stated by a target
+  std::optional<uint16_t> portal_group_tag{};  // stated by a target
 };
 
 enum class NegotiationPhase : uint8_t { security, operational, full_feature };
 
 class Negotiation {
  public:
-  Negotiation(Role role, const LocalParameters& local);
+  // An initiator says which session it opens; a target learns it from the peer.
+  Negotiation(Role role, const LocalParameters& local, SessionType type = SessionType::normal);
 
   // Takes one complete message and writes the answers it calls for. Of keys that are the business
   // of others (Rule::elsewhere) only the place is checked.
@@ -48,6 +50,9 @@ class Negotiation {
   base::Result<void> offer(TextKeyWriter& out);
   // Offers of ours that the peer has not answered: the stage can not end (RFC 7143 6.2).
   bool waiting_for_answers() const;
+  // Initiator: the target ended the stage all the same. What it left unanswered counts as refused.
+  // Errc::protocol: this side can not live with the default of one.
+  base::Result<void> end_stage();
 
   // A new text negotiation of the full feature phase: its keys may be named again.
   void begin_sequence();
@@ -68,6 +73,7 @@ class Negotiation {
   base::Result<void> receive_key(const KeyInfo& info, std::string_view value,
                                  NegotiationPhase phase, TextKeyWriter& out);
   base::Result<void> receive_again(const KeyInfo& info, std::string_view value) const;
+  bool is_what_was_stated(const KeyInfo& info, std::string_view value) const;
   base::Result<void> receive_declaration(const KeyInfo& info, std::string_view value);
   base::Result<void> receive_session_type(const TextMessage& message);
   base::Result<void> receive_answer(const KeyInfo& info, std::string_view value);
