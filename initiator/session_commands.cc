@@ -1,0 +1,341 @@
+// Commands and task management functions of a session.
+
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+#include "common/iscsi/sequence.h"
+#include "initiator/session.h"
+
+namespace holdfast::initiator {
+namespace {
+
+constexpr uint32_t kSlotMask = kMaxCommands - 1;
+// Tags of commands have the highest bit clear, those of everything else have it set.
+constexpr uint32_t kGenerationMask = 0x7fffffff >> kSlotBits;
+
+}  // namespace
+
+const char* to_string(Outcome outcome) noexcept {
+  switch (outcome) {
+    case Outcome::answered:
+      return "answered";
+    case Outcome::unsent:
+      return "not sent";
+    case Outcome::unanswered:
+      return "not answered";
+    case Outcome::ended:
+      return "ended by task management";
+    case Outcome::rejected:
+      return "rejected";
+  }
+  return "";
+}
+
+void Session::submit(Command& command) {
+  ASSERT((up() || phase_ == Phase::closing) && !command.busy() && has_slot());
+  ASSERT(command.data.size() <= kMaxDataIovecs);
+  const uint16_t slot = free_slots_.back();
+  free_slots_.pop_back();
+  slots_[slot] = &command;
+  ++outstanding_;
+  command.tag_ = (generations_[slot]++ & kGenerationMask) << kSlotBits | slot;
+  command.state_ = Command::State::queued;
+  command.sent_ = command.announced_ = false;
+  command.received_ = command.next_data_in_sn_ = command.next_r2t_sn_ = command.frames_ = 0;
+  command.outcome = Outcome::unsent;
+  command.status = scsi::Status::good;
+  command.sense = {};
+  command.moved = 0;
+  if (!up()) return;  // it is given back with the others
+  send_queue_.push(command);
+  arm_flush();
+}
+
+bool Session::withdraw(Command& command) {
+  if (!command.busy() || !send_queue_.withdraw(command)) return false;
+  free_slot(command);
+  command.state_ = Command::State::idle;
+  return true;
+}
+
+// Null: no command has this tag, any more.
+Command* Session::find(uint32_t tag) const {
+  Command* command = tag > 0x7fffffff ? nullptr : slots_[tag & kSlotMask];
+  const bool same = command != nullptr && command->tag_ == tag && command->sent_ &&
+                    command->state_ == Command::State::sent;
+  return same ? command : nullptr;
+}
+
+// --- Data-In ---
+
+bool Session::place_data_in() {
+  const auto pdu = reader_.as<iscsi::DataInPdu>();
+  const uint32_t length = reader_.data_length();
+  Command* command = find(pdu.itt);
+  if (command == nullptr) {
+    if (length > 0) reader_.discard_data();
+    return true;
+  }
+  const uint32_t offset = pdu.buffer_offset;
+  if (command->writes || pdu.data_sn != command->next_data_in_sn_ ||
+      offset != command->received_ || length > command->data_bytes - command->received_) {
+    return broken("Data-In out of order, or more than was asked for");
+  }
+  incoming_ = command;
+  bounced_ = false;
+  if (length == 0) return true;
+  size_t skip = offset;
+  for (const iovec& part : command->data) {
+    if (skip >= part.iov_len) {
+      skip -= part.iov_len;
+      continue;
+    }
+    if (part.iov_len - skip < length) break;
+    reader_.set_data_target({static_cast<uint8_t*>(part.iov_base) + skip, length});
+    return true;
+  }
+  bounced_ = true;
+  bounce_.resize(length);
+  reader_.set_data_target(bounce_);
+  return true;
+}
+
+void Session::on_data_in() {
+  const auto pdu = reader_.as<iscsi::DataInPdu>();
+  const bool with_status = (pdu.flags & iscsi::data_in_flags::kStatus) != 0;
+  if (!take_numbers(pdu.stat_sn, with_status, pdu.exp_cmd_sn, pdu.max_cmd_sn)) return;
+  Command* command = std::exchange(incoming_, nullptr);
+  if (command == nullptr) {
+    ++late_answers_;
+    return;
+  }
+  const uint32_t length = reader_.data_length();
+  if (bounced_) {
+    size_t skip = command->received_;
+    base::Bytes left = bounce_;
+    for (const iovec& part : command->data) {
+      if (skip >= part.iov_len) {
+        skip -= part.iov_len;
+        continue;
+      }
+      const size_t bytes = std::min(left.size(), part.iov_len - skip);
+      std::memcpy(static_cast<uint8_t*>(part.iov_base) + skip, left.data(), bytes);
+      left = left.subspan(bytes);
+      skip = 0;
+      if (left.empty()) break;
+    }
+  }
+  ++command->next_data_in_sn_;
+  command->received_ += length;
+  if (!with_status) return;
+  if ((pdu.flags & iscsi::kFinal) == 0) {
+    broken("a status in a Data-In without the F bit");
+    return;
+  }
+  command->status = static_cast<scsi::Status>(pdu.status);
+  if (!take_residual(*command, pdu.flags, pdu.residual_count)) return;
+  finish(*command, Outcome::answered);
+}
+
+// RFC 7143 11.4.5: the bytes that moved and the residual make up what was expected.
+bool Session::take_residual(Command& command, uint8_t flags, uint32_t residual) {
+  const bool underflow = (flags & iscsi::residual_flags::kUnderflow) != 0;
+  if (underflow && residual > command.data_bytes) {
+    return broken("a residual longer than what was expected");
+  }
+  command.moved = command.data_bytes - (underflow ? residual : 0);
+  if (command.writes || command.status != scsi::Status::good) {
+    if (!command.writes) command.moved = std::min(command.moved, command.received_);
+    return true;
+  }
+  if (command.received_ != command.moved) {
+    return broken("GOOD status, but the data and the residual do not add up");
+  }
+  return true;
+}
+
+void Session::on_scsi_response() {
+  const auto pdu = reader_.as<iscsi::ScsiResponsePdu>();
+  if (!take_numbers(pdu.stat_sn, true, pdu.exp_cmd_sn, pdu.max_cmd_sn)) return;
+  Command* command = find(pdu.itt);
+  if (command == nullptr) {
+    ++late_answers_;
+    return;
+  }
+  if (pdu.response != static_cast<uint8_t>(iscsi::ScsiResponseCode::completed)) {
+    // "Target failure" and vendor codes (RFC 7143 11.4.3): the target does not say what was done.
+    return finish(*command, Outcome::unanswered);
+  }
+  command->status = static_cast<scsi::Status>(pdu.status);
+  if (control_data_.size() > 2) {
+    const size_t length = base::load<base::be16>(base::Bytes(control_data_).first(2));
+    const base::Bytes rest = base::Bytes(control_data_).subspan(2);
+    command->sense = scsi::decode_sense(rest.first(std::min(length, rest.size())));
+  }
+  if (!take_residual(*command, pdu.flags, pdu.residual_count)) return;
+  finish(*command, Outcome::answered);
+}
+
+void Session::on_r2t() {
+  const auto pdu = reader_.as<iscsi::R2tPdu>();
+  if (!take_numbers(pdu.stat_sn, false, pdu.exp_cmd_sn, pdu.max_cmd_sn)) return;
+  Command* command = find(pdu.itt);
+  if (command == nullptr) {  // aborted: the target knows, or will
+    ++late_answers_;
+    return;
+  }
+  const uint32_t length = pdu.desired_data_transfer_length;
+  const uint64_t end = uint64_t{pdu.buffer_offset} + length;
+  if (!command->writes || length == 0 || end > command->data_bytes ||
+      length > parameters_.max_burst_length || pdu.ttt == iscsi::kReservedTag ||
+      pdu.r2t_sn != command->next_r2t_sn_) {
+    broken("an R2T for what the command does not have");
+    return;
+  }
+  ++command->next_r2t_sn_;
+  const auto solicited = std::span(command->transfers_).first(parameters_.max_outstanding_r2t);
+  const auto free = std::ranges::find(solicited, false, &Transfer::active);
+  if (free == solicited.end()) {
+    broken("more R2Ts outstanding than agreed");
+    return;
+  }
+  free->active = true;
+  free->ttt = pdu.ttt;
+  free->offset = pdu.buffer_offset;
+  free->end = static_cast<uint32_t>(end);
+  free->data_sn = 0;
+  send_queue_.push(*free);
+  arm_flush();
+}
+
+// --- completion ---
+
+// The answer is known. The callback comes when no send names the command's memory any more.
+void Session::finish(Command& command, Outcome outcome) {
+  command.outcome = outcome;
+  ASSERT(command.state_ == Command::State::sent);
+  if (incoming_ == &command) incoming_ = nullptr;
+  if (!command.announced_) send_queue_.drop_transfers(command);
+  command.state_ = Command::State::ending;
+  release_if_unused(command);
+  complete_ending();
+}
+
+// Data that was announced is owed even if the answer came before it: without it the target would
+// take what follows for it.
+void Session::release_if_unused(Command& command) {
+  if (command.state_ != Command::State::ending || command.frames_ > 0 || command.announced_) return;
+  free_slot(command);
+  ending_.push_back(command);
+}
+
+void Session::free_slot(const Command& command) {
+  const uint32_t slot = command.tag_ & kSlotMask;
+  ASSERT(slots_[slot] == &command);
+  slots_[slot] = nullptr;
+  free_slots_.push_back(static_cast<uint16_t>(slot));
+  --outstanding_;
+}
+
+void Session::complete_ending() {
+  while (!ending_.empty()) {
+    Command& command = ending_.front();
+    ending_.pop_front();
+    command.state_ = Command::State::idle;
+    command.done_(command);  // may submit it again
+  }
+}
+
+void Session::fail_everything() {
+  for (Command* command : send_queue_.sent_commands()) {
+    if (command != nullptr) command->frames_ = 0;
+  }
+  send_queue_.clear();
+  for (Command* command : slots_) {
+    if (command == nullptr) continue;
+    if (command->state_ != Command::State::ending) {
+      command->outcome = command->sent_ ? Outcome::unanswered : Outcome::unsent;
+      command->state_ = Command::State::ending;
+    }
+    for (Transfer& transfer : command->transfers_) transfer.active = false;
+    command->announced_ = false;
+    release_if_unused(*command);
+  }
+  complete_ending();
+  while (!functions_.empty()) {
+    TaskManagement& function = functions_.front();
+    functions_.pop_front();
+    function.busy_ = false;
+    function.answered = false;
+    function.done_(function);
+  }
+  if (text_done_) {
+    std::exchange(text_done_, nullptr)(base::fail(base::Errc::closed, "the session ended"));
+  }
+}
+
+// --- task management (RFC 7143 11.5, 11.6) ---
+
+void Session::manage(TaskManagement& function) {
+  ASSERT((up() || phase_ == Phase::closing) && !function.busy());
+  iscsi::TaskManagementRequestPdu pdu;
+  pdu.opcode |= iscsi::kImmediate;
+  pdu.flags = static_cast<uint8_t>(iscsi::kFinal | static_cast<uint8_t>(function.function));
+  pdu.lun = function.lun;
+  pdu.itt = function.tag_ = next_control_tag();
+  pdu.referenced_task_tag = iscsi::kReservedTag;
+  pdu.ref_cmd_sn = 0;
+  if (function.function == iscsi::TaskFunction::abort_task) {
+    ASSERT(function.task != nullptr && function.task->sent());
+    pdu.lun = function.task->lun;
+    pdu.referenced_task_tag = function.task->tag_;
+    pdu.ref_cmd_sn = function.task->cmd_sn_;
+  }
+  function.busy_ = true;
+  function.answered = false;
+  function.response = iscsi::TaskResponse::function_rejected;
+  function.cmd_sn_ = numbers_.cmd_sn;
+  functions_.push_back(function);
+  if (!up()) return;
+  ControlPdu* control = new_control();
+  if (control == nullptr) return;  // it is completed with the session
+  control->header = base::load<iscsi::Bhs>(base::as_bytes(pdu));
+  send_control(*control);
+}
+
+void Session::on_task_management_response() {
+  const auto pdu = reader_.as<iscsi::TaskManagementResponsePdu>();
+  if (!take_numbers(pdu.stat_sn, true, pdu.exp_cmd_sn, pdu.max_cmd_sn)) return;
+  const auto at = std::ranges::find(functions_, pdu.itt.get(), &TaskManagement::tag_);
+  if (at == functions_.end()) {
+    ++late_answers_;
+    return;
+  }
+  TaskManagement& function = *at;
+  functions_.erase(at);
+  function.busy_ = false;
+  function.answered = true;
+  function.response = static_cast<iscsi::TaskResponse>(pdu.response);
+  if (function.response == iscsi::TaskResponse::function_complete) end_commands(function);
+  function.done_(function);
+}
+
+// Which commands a complete function has ended without a response of their own: those that were
+// sent before it. Responses that the target gave come before (RFC 7143 4.2.3.3).
+void Session::end_commands(const TaskManagement& function) {
+  using iscsi::TaskFunction;
+  const bool whole_target = function.function == TaskFunction::target_warm_reset ||
+                            function.function == TaskFunction::target_cold_reset;
+  for (Command* command : slots_) {
+    if (command == nullptr || command->state_ != Command::State::sent) continue;
+    const bool concerned =
+        function.function == TaskFunction::abort_task
+            ? command == function.task
+            : (whole_target || command->lun == function.lun) &&
+                  iscsi::serial_less(command->cmd_sn_, function.cmd_sn_);
+    if (concerned) finish(*command, Outcome::ended);
+  }
+}
+
+}  // namespace holdfast::initiator
