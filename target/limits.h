@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "common/io/buffer_pool.h"
 #include "common/scsi/limits.h"
 
 namespace holdfast::target {
@@ -39,9 +40,8 @@ inline constexpr uint32_t kMaxControlPdusPerConnection = 32;
 
 inline constexpr uint32_t kMaxOutstandingR2t = 8;
 
-// Data buffers: slabs of 4 KiB to 2 MiB (COMPARE AND WRITE of 255 blocks of 4096 bytes, twice).
-inline constexpr size_t kMinSlabBytes = 4096;
-inline constexpr size_t kMaxSlabBytes = 2 * 1024 * 1024;
+using io::kMaxSlabBytes;
+using io::kMinSlabBytes;
 static_assert(kMaxSlabBytes >= 2 * scsi::kMaxCompareAndWriteBlocks * 4096);
 // What one session, and the requests with one unit's device, may hold of a shard's buffers: an
 // initiator that takes or sends no data and a backing that stalls leave the rest to the others. One

@@ -13,7 +13,6 @@
 #include "common/base/slot_pool.h"
 #include "common/io/loop.h"
 #include "common/io/network.h"
-#include "target/buffer_pool.h"
 #include "target/connection.h"
 #include "target/logical_unit.h"
 #include "target/login_backoff.h"

@@ -12,14 +12,17 @@
 #include <optional>
 
 #include "common/io/block_device.h"
+#include "common/io/buffer_pool.h"
 #include "common/io/loop.h"
 #include "common/scsi/cdb.h"
 #include "common/scsi/status.h"
-#include "target/buffer_pool.h"
 #include "target/node_link.h"
 #include "target/send_queue.h"
 
 namespace holdfast::target {
+
+using io::Buffer;
+using io::BufferPool;
 
 class LogicalUnit;
 class Session;

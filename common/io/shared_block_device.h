@@ -14,7 +14,7 @@
 namespace holdfast::io {
 
 // One request, embedded in its owner, which keeps it and the memory it names until completion.
-// Result of the op: 0 or more (bytes moved), or
+// Result: 0 or more (bytes moved), or
 //   -EBADE     this node's reservation key is gone or another's reservation forbids it: fenced
 //   -EILSEQ    compare_and_write: the medium holds something else; `mismatch_offset` says where
 //   -ETIMEDOUT the deadline, or the longest time without any path, went by. A write may still land:
@@ -26,7 +26,7 @@ namespace holdfast::io {
 //              read back, never for reads and plain writes
 //   -EIO       the medium says so; no other path would help
 //   -EINVAL    misaligned, or beyond the end
-struct BlockRequest {
+struct BlockRequest : Op {
   enum class Kind : uint8_t {
     read,
     write,
@@ -34,9 +34,10 @@ struct BlockRequest {
     discard,  // reads as zeroes afterwards
     write_zeroes,
     compare_and_write,  // `data` holds the comparand, then as many bytes to write
+    status,             // fills `extents` from `offset` on, as many as fit or `length` needs
   };
 
-  explicit BlockRequest(Op::Callback callback) : op(callback) {}
+  using Op::Op;
 
   Kind kind = Kind::read;
   Durability durability = Durability::cached;
@@ -46,7 +47,21 @@ struct BlockRequest {
   std::span<const iovec> data;  // read: filled; write: exactly `length` bytes in all
   Duration timeout{0};          // from submit(); 0: the device's own limits only
   uint64_t mismatch_offset = 0;
-  Op op;
+  std::span<Extent> extents;  // status: room for at least one
+  size_t extent_count = 0;    // ... how many were filled; adjacent; the last may end early or late
+};
+
+// BlockRequestOf<Journal, &Journal::on_written> write_{*this};
+template <class Owner, auto kMethod>
+struct BlockRequestOf : BlockRequest {
+  explicit BlockRequestOf(Owner& owner)
+      : BlockRequest([](Op& op, int32_t result) noexcept {
+          (static_cast<BlockRequestOf&>(op).owner_.*kMethod)(result);
+        }),
+        owner_(owner) {}
+
+ private:
+  Owner& owner_;
 };
 
 // Persistent reservations (SPC-4 5.13), as the owner of a node's key needs them.

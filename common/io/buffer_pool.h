@@ -1,5 +1,5 @@
 #pragma once
-// The data buffers of one shard: a fixed arena cut in slabs of powers of two (buddy system). Never
+// The data buffers of one loop: a fixed arena cut in slabs of powers of two (buddy system). Never
 // allocates after the start; empty means wait. Not thread-safe.
 
 #include <array>
@@ -10,9 +10,12 @@
 
 #include "common/base/bytes.h"
 #include "common/base/result.h"
-#include "target/limits.h"
 
-namespace holdfast::target {
+namespace holdfast::io {
+
+// Large enough for COMPARE AND WRITE of 255 blocks of 4096 bytes, twice.
+inline constexpr size_t kMinSlabBytes = 4096;
+inline constexpr size_t kMaxSlabBytes = 2 * 1024 * 1024;
 
 class BufferPool;
 
@@ -96,4 +99,4 @@ class BufferPool {
   std::vector<uint8_t> free_order_;  // per 4 KiB page: order + 1 where a free slab begins, else 0
 };
 
-}  // namespace holdfast::target
+}  // namespace holdfast::io

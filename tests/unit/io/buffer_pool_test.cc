@@ -1,4 +1,4 @@
-#include "target/buffer_pool.h"
+#include "common/io/buffer_pool.h"
 
 #include <gtest/gtest.h>
 
@@ -6,7 +6,7 @@
 
 #include "common/base/random.h"
 
-namespace holdfast::target {
+namespace holdfast::io {
 namespace {
 
 constexpr uint64_t kBytes = 8 * kMaxSlabBytes;
@@ -67,4 +67,4 @@ TEST(BufferPool, SlabsNeverOverlap) {
 }
 
 }  // namespace
-}  // namespace holdfast::target
+}  // namespace holdfast::io

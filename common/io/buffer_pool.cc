@@ -1,4 +1,4 @@
-#include "target/buffer_pool.h"
+#include "common/io/buffer_pool.h"
 
 #include <sys/mman.h>
 
@@ -6,7 +6,7 @@
 #include <bit>
 #include <cerrno>
 
-namespace holdfast::target {
+namespace holdfast::io {
 
 Buffer::~Buffer() {
   if (data_ != nullptr) pool_->release(data_, order_);
@@ -115,4 +115,4 @@ void BufferPool::merge_kept() {
   }
 }
 
-}  // namespace holdfast::target
+}  // namespace holdfast::io

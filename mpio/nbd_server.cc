@@ -1,0 +1,110 @@
+#include "mpio/nbd_server.h"
+
+#include <cerrno>
+#include <utility>
+
+#include "common/base/log.h"
+
+namespace holdfast::mpio {
+namespace {
+
+constexpr const char* kLog = "nbd";
+constexpr size_t kMaxClients = 64;
+constexpr auto kAcceptRetry = std::chrono::milliseconds(100);
+constexpr uint32_t kSocketMode = 0600;
+
+}  // namespace
+
+NbdServer::NbdServer(io::Loop& loop, io::Network& network, io::BufferPool& buffers,
+                     io::SharedBlockDevice& device, Options options)
+    : loop_(loop),
+      network_(network),
+      buffers_(buffers),
+      device_(device),
+      options_(std::move(options)) {}
+
+NbdServer::~NbdServer() {
+  ASSERT(connections_.empty() && gone_.empty() && !accept_op_.busy());
+}
+
+base::Result<> NbdServer::start() {
+  TRY_ASSIGN(listener_, network_.listen_unix(options_.socket, kSocketMode));
+  accept();
+  return {};
+}
+
+// The size may have changed: new clients are told the present one.
+void NbdServer::refresh_info() {
+  namespace flags = nbd::export_flags;
+  const io::BlockInfo info = device_.info();
+  info_.name = options_.name;
+  info_.size_bytes = info.size_bytes;
+  info_.minimum_block = info.block_size;
+  info_.preferred_block = std::max<uint32_t>(info.physical_block_size, 4096);
+  info_.maximum_payload = kMaxNbdPayload;
+  info_.flags = flags::kFlush | flags::kFua | flags::kWriteZeroes | flags::kMultiConn;
+  if (info.can_discard) info_.flags |= flags::kTrim;
+  if (info.read_only || options_.read_only) info_.flags |= flags::kReadOnly;
+}
+
+void NbdServer::accept() {
+  if (!stopping_) network_.accept(accept_op_, listener_);
+}
+
+void NbdServer::on_accepted(int32_t result) noexcept {
+  if (result >= 0) {
+    if (stopping_ || connections_.size() >= kMaxClients) {
+      LOG_LIMITED(warning, kLog, "{}: no more than {} clients", options_.socket, kMaxClients);
+      network_.close(result);
+    } else {
+      refresh_info();
+      auto* connection = new NbdConnection(*this, result);  // deleted by on_bury()
+      connections_.push_back(*connection);
+      connection->start();
+    }
+  }
+  if (stopping_) return on_bury(0);
+  // Out of descriptors: those that close make room again.
+  if (result < 0) return loop_.start(retry_timer_, kAcceptRetry);
+  accept();
+}
+
+void NbdServer::on_retry() noexcept { accept(); }
+
+void NbdServer::gone(NbdConnection& connection) {
+  connections_.erase(ConnectionList::s_iterator_to(connection));
+  gone_.push_back(connection);
+  if (!bury_op_.busy()) loop_.at_turn_end(bury_op_);
+}
+
+void NbdServer::on_bury(int32_t) noexcept {
+  gone_.clear_and_dispose([](NbdConnection* connection) { delete connection; });
+  if (!stopping_ || !connections_.empty() || accept_op_.busy() || bury_op_.busy()) return;
+  if (listener_ != io::kNoSocket) network_.close(std::exchange(listener_, io::kNoSocket));
+  if (stopped_) std::exchange(stopped_, nullptr)();
+}
+
+void NbdServer::stop(std::move_only_function<void() noexcept> stopped) {
+  ASSERT(!stopping_);
+  stopping_ = true;
+  stopped_ = std::move(stopped);
+  loop_.stop(retry_timer_);
+  if (listener_ != io::kNoSocket) {
+    network_.unlink_unix(options_.socket);
+    network_.cancel(accept_op_);
+  }
+  for (auto at = connections_.begin(); at != connections_.end();) {
+    NbdConnection& connection = *at++;
+    connection.close("the export ends");
+  }
+  if (!bury_op_.busy()) loop_.at_turn_end(bury_op_);
+}
+
+void NbdServer::buffers_freed() {
+  for (auto at = connections_.begin(); at != connections_.end();) {
+    NbdConnection& connection = *at++;
+    connection.buffers_freed();
+  }
+}
+
+}  // namespace holdfast::mpio

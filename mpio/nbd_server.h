@@ -1,0 +1,74 @@
+#pragma once
+// Exports one block device to NBD clients over a Unix socket. Several clients may be connected at a
+// time and see each other's flushed writes (multi-conn): all requests go to the one device, and a
+// flush covers what every connection has had answered.
+//
+// Owner: the daemon. One loop's. The device outlives it.
+
+#include <boost/intrusive/list.hpp>
+#include <memory>
+#include <string>
+
+#include "common/io/buffer_pool.h"
+#include "common/io/network.h"
+#include "common/io/shared_block_device.h"
+#include "mpio/nbd_connection.h"
+
+namespace holdfast::mpio {
+
+class NbdServer {
+ public:
+  struct Options {
+    std::string name;    // of the export
+    std::string socket;  // its path; mode 0600
+    bool read_only = false;
+  };
+
+  NbdServer(io::Loop& loop, io::Network& network, io::BufferPool& buffers,
+            io::SharedBlockDevice& device, Options options);
+  NbdServer(const NbdServer&) = delete;
+  NbdServer& operator=(const NbdServer&) = delete;
+  ~NbdServer();
+
+  base::Result<> start();
+  // No new clients, connections end, requests are waited for. `stopped` once.
+  void stop(std::move_only_function<void() noexcept> stopped);
+
+  // The device has another size: new clients are told, and the others may use it.
+  void refresh_info();
+
+  size_t connections() const { return connections_.size(); }
+  const Options& options() const { return options_; }
+
+ private:
+  friend class NbdConnection;
+
+  void on_accepted(int32_t result) noexcept;
+  void on_retry() noexcept;
+  void accept();
+  void gone(NbdConnection& connection);  // destroys it in a later step
+  void on_bury(int32_t) noexcept;
+  void buffers_freed();  // those that wait for one go on
+
+  using ConnectionList = boost::intrusive::list<
+      NbdConnection,
+      boost::intrusive::member_hook<NbdConnection, boost::intrusive::list_member_hook<>,
+                                    &NbdConnection::hook>>;
+
+  io::Loop& loop_;
+  io::Network& network_;
+  io::BufferPool& buffers_;
+  io::SharedBlockDevice& device_;
+  Options options_;
+  nbd::ExportInfo info_;
+  io::Socket listener_ = io::kNoSocket;
+  bool stopping_ = false;
+  ConnectionList connections_;
+  ConnectionList gone_;
+  std::move_only_function<void() noexcept> stopped_;
+  io::OpOf<NbdServer, &NbdServer::on_accepted> accept_op_{*this};
+  io::OpOf<NbdServer, &NbdServer::on_bury> bury_op_{*this};
+  io::TimerOf<NbdServer, &NbdServer::on_retry> retry_timer_{*this};
+};
+
+}  // namespace holdfast::mpio
