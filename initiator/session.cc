@@ -84,7 +84,8 @@ void Session::on_connected(int32_t result) noexcept {
   options_.login.cmd_sn = static_cast<uint32_t>(random_.next());
   login_ = std::make_unique<iscsi::LoginClient>(options_.login, random_);
   arm_receive();
-  act_on_login(login_->start());
+  events_.on_connected();
+  if (phase_ == Phase::login) act_on_login(login_->start());
 }
 
 void Session::on_timer() noexcept {
@@ -117,6 +118,8 @@ void Session::on_received(int32_t result) noexcept {
   if (result < 0) return end(EndKind::connection_failed, "receive failed", -result);
   auto bytes = static_cast<size_t>(result);
   bytes_received_ += bytes;
+  events_.on_received();
+  if (phase_ == Phase::closing) return finish_end();
   const size_t direct = std::min(bytes, direct_bytes_);
   if (direct > 0) reader_.direct_received(direct);
   process(base::Bytes(receive_buffer_).first(bytes - direct));

@@ -58,9 +58,13 @@ struct AsyncMessage {
 class SessionEvents {
  public:
   virtual ~SessionEvents() = default;
+  // TCP is there, the login begins.
+  virtual void on_connected() noexcept {}
   virtual void on_up() noexcept = 0;
   // After all commands and functions were completed. The last call.
   virtual void on_ended(const SessionEnd& end) noexcept = 0;
+  // Some bytes have come, whatever they mean. Before anything they bring is told.
+  virtual void on_received() noexcept {}
   // The answer to ping().
   virtual void on_ping_answered() noexcept {}
   virtual void on_async(const AsyncMessage&) noexcept {}
