@@ -43,11 +43,11 @@ Md fetch(ChapAlgorithm algorithm) {
   return Md(EVP_MD_fetch(nullptr, openssl_name(algorithm), nullptr));
 }
 
+}  // namespace
+
 bool equal_in_constant_time(base::Bytes a, base::Bytes b) {
   return a.size() == b.size() && CRYPTO_memcmp(a.data(), b.data(), a.size()) == 0;
 }
-
-}  // namespace
 
 bool ChapAlgorithms::allows(ChapAlgorithm algorithm) const {
   switch (algorithm) {
@@ -117,6 +117,35 @@ Result<void> chap_digest(ChapAlgorithm algorithm, uint8_t identifier, const Chap
   return {};
 }
 
+// A wrong user costs the same work as a wrong secret. CHAP_N is plain text: "0x41" is a user named
+// 0x41.
+bool chap_response_is_right(ChapAlgorithm algorithm, uint8_t identifier, base::Bytes challenge,
+                            const ChapAccount& account, std::string_view user,
+                            std::string_view response) {
+  const size_t length = digest_length(algorithm);
+  std::array<uint8_t, kMaxChapDigestBytes> received{};
+  std::array<uint8_t, kMaxChapDigestBytes> expected{};
+  const base::MutableBytes expected_bytes = base::MutableBytes(expected).first(length);
+  const auto decoded = decode_binary(response, base::MutableBytes(received).first(length));
+  if (!decoded.has_value() || *decoded != length) return false;
+  if (!chap_digest(algorithm, identifier, account.secret, challenge, expected_bytes)) return false;
+  const bool secret_ok =
+      equal_in_constant_time(expected_bytes, base::Bytes(received).first(length));
+  const bool user_ok =
+      equal_in_constant_time(base::as_bytes(user), base::as_bytes(std::string_view(account.user)));
+  OPENSSL_cleanse(expected.data(), expected.size());
+  return secret_ok && user_ok;
+}
+
+Result<void> write_chap_response(ChapAlgorithm algorithm, uint8_t identifier, base::Bytes challenge,
+                                 const ChapAccount& account, TextKeyWriter& out) {
+  std::array<uint8_t, kMaxChapDigestBytes> digest{};
+  const base::MutableBytes bytes = base::MutableBytes(digest).first(digest_length(algorithm));
+  TRY(chap_digest(algorithm, identifier, account.secret, challenge, bytes));
+  TRY(out.add("CHAP_N", account.user));
+  return out.add_binary("CHAP_R", bytes);
+}
+
 ChapKeys ChapKeys::of(const TextMessage& message) {
   return {.a = message.find("CHAP_A"),
           .i = message.find("CHAP_I"),
@@ -175,25 +204,9 @@ ChapServer::Step ChapServer::check_response(const ChapKeys& keys, TextKeyWriter&
   return Step::authenticated;
 }
 
-// A wrong user costs the same work as a wrong secret. CHAP_N is plain text: "0x41" is a user named
-// 0x41.
 bool ChapServer::response_is_right(std::string_view user, std::string_view response) const {
-  const size_t length = digest_length(algorithm_);
-  std::array<uint8_t, kMaxChapDigestBytes> received{};
-  std::array<uint8_t, kMaxChapDigestBytes> expected{};
-  const base::MutableBytes expected_bytes = base::MutableBytes(expected).first(length);
-  const auto decoded = decode_binary(response, base::MutableBytes(received).first(length));
-  if (!decoded.has_value() || *decoded != length) return false;
-  const ChapAccount& account = *requirement_.initiator;
-  if (!chap_digest(algorithm_, identifier_, account.secret, challenge(), expected_bytes)) {
-    return false;
-  }
-  const bool secret_ok =
-      equal_in_constant_time(expected_bytes, base::Bytes(received).first(length));
-  const bool user_ok =
-      equal_in_constant_time(base::as_bytes(user), base::as_bytes(std::string_view(account.user)));
-  OPENSSL_cleanse(expected.data(), expected.size());
-  return secret_ok && user_ok;
+  return chap_response_is_right(algorithm_, identifier_, challenge(), *requirement_.initiator, user,
+                                response);
 }
 
 // Mutual: the initiator's turn to challenge (RFC 7143 12.1.3).
@@ -210,14 +223,8 @@ bool ChapServer::answer_challenge(const ChapKeys& keys, TextKeyWriter& out) cons
   if (!length.has_value()) return false;
   const base::Bytes theirs = base::Bytes(challenge_bytes).first(*length);
   if (equal_in_constant_time(theirs, challenge())) return false;  // reflected
-  std::array<uint8_t, kMaxChapDigestBytes> digest{};
-  const base::MutableBytes digest_bytes =
-      base::MutableBytes(digest).first(digest_length(algorithm_));
-  return chap_digest(algorithm_, static_cast<uint8_t>(*identifier), account.secret, theirs,
-                     digest_bytes)
-             .has_value() &&
-         out.add("CHAP_N", account.user).has_value() &&
-         out.add_binary("CHAP_R", digest_bytes).has_value();
+  return write_chap_response(algorithm_, static_cast<uint8_t>(*identifier), theirs, account, out)
+      .has_value();
 }
 
 }  // namespace holdfast::iscsi

@@ -74,6 +74,16 @@ base::Result<void> chap_digest(ChapAlgorithm algorithm, uint8_t identifier,
                                const ChapSecret& secret, base::Bytes challenge,
                                base::MutableBytes out);
 
+// Whether CHAP_N and CHAP_R prove `account`, in constant time.
+bool chap_response_is_right(ChapAlgorithm algorithm, uint8_t identifier, base::Bytes challenge,
+                            const ChapAccount& account, std::string_view user,
+                            std::string_view response);
+// CHAP_N and CHAP_R that prove `account`.
+base::Result<void> write_chap_response(ChapAlgorithm algorithm, uint8_t identifier,
+                                       base::Bytes challenge, const ChapAccount& account,
+                                       TextKeyWriter& out);
+bool equal_in_constant_time(base::Bytes a, base::Bytes b);
+
 // The CHAP_* keys of one message.
 struct ChapKeys {
   std::optional<std::string_view> a{};

@@ -59,10 +59,8 @@ class ChapClient {
 
   Step answer_challenge(const ChapKeys& keys, TextKeyWriter& out);
   bool take_algorithm(std::string_view chosen);
-  bool write_response(uint8_t identifier, base::Bytes challenge, TextKeyWriter& out);
   bool write_challenge(base::Bytes theirs, TextKeyWriter& out);
   Step check_proof(const ChapKeys& keys);
-  bool proof_is_right(std::string_view user, std::string_view response) const;
   bool may_offer(ChapAlgorithm algorithm) const;
   Step failed(const char* reason);
   base::Bytes challenge() const { return {challenge_.data(), challenge_length_}; }

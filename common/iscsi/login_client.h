@@ -74,7 +74,7 @@ class LoginClient {
   uint32_t exp_stat_sn() const { return exp_stat_sn_; }  // the next StatSN that must come
   // The command window of the last response. Where it was malformed (RFC 7143 4.2.2.1) or not
   // given: one command.
-  uint32_t exp_cmd_sn() const { return exp_cmd_sn_; }
+  uint32_t exp_cmd_sn() const { return options_.cmd_sn; }
   uint32_t max_cmd_sn() const { return max_cmd_sn_; }
   // Empty: the target never said. A discovery session has none.
   std::optional<uint16_t> portal_group_tag() const { return negotiation_.peer().portal_group_tag; }
@@ -87,6 +87,10 @@ class LoginClient {
   const TargetAddress& redirect_address() const { return redirect_; }
   bool redirect_is_permanent() const { return status_ == LoginStatus::target_moved_permanently; }
 
+  // After `refused`: the target refused a CHAP answer made with algorithm 7. That is SHA-256, but
+  // some targets (tgt) mean SHA1 by it, so a login without it may be let in.
+  bool may_retry_without_sha256() const;
+
   // After `refused` and `redirected`: as the target said; it may be a value without a name. After
   // `failed`: authentication_failure where this side does not accept how the target proved itself,
   // else target_error.
@@ -98,25 +102,21 @@ class LoginClient {
  private:
   enum class State : uint8_t { idle, negotiating, finished };
 
+  base::Result<void> write_names(TextKeyWriter& out) const;
   Next take_refusal(const LoginResponsePdu& response, base::Bytes data);
-  Next take_redirect(const LoginResponsePdu& response, base::Bytes data);
-  bool check_response(const LoginResponsePdu& response);
-  bool check_flags(const LoginResponsePdu& response);
+  const char* find_fault(const LoginResponsePdu& response) const;
   void take_numbers(const LoginResponsePdu& response);
   Next on_message(const LoginResponsePdu& response, base::Bytes text);
   bool run_security(const TextMessage& message, TextKeyWriter& out);
   bool choose_method(std::string_view chosen, TextKeyWriter& out);
-  bool run_chap(const ChapKeys& keys, TextKeyWriter& out);
-  bool may_leave_security();
-  Next advance(const LoginResponsePdu& response, TextKeyWriter& out);
+  bool chap_demanded() const;
+  bool wants_transit() const;
   Next enter_operational(TextKeyWriter& out);
   Next enter_full_feature(const LoginResponsePdu& response);
-  bool write_names(TextKeyWriter& out);
-  bool wants_transit() const;
   Next send(bool transit);
-  bool fail(LoginStatus status, const char* reason);
-  bool fail(const base::Error& error);
-  Next failed();
+  bool distrust(const char* reason);  // give_up() with authentication_failure
+  Next give_up(const char* reason);
+  Next give_up(const base::Error& error);
 
   Options options_;
   base::Random& random_;
@@ -131,12 +131,11 @@ class LoginClient {
   bool method_chosen_ = false;
   bool authenticated_ = false;
   bool target_proved_ = false;
-  bool first_response_ = true;
+  bool any_response_ = false;
   uint32_t pdus_ = 0;
   size_t bytes_ = 0;
   uint16_t tsih_ = 0;
   uint32_t exp_stat_sn_ = 0;
-  uint32_t exp_cmd_sn_;
   uint32_t max_cmd_sn_;
   TargetAddress redirect_;
   LoginStatus status_ = LoginStatus::success;

@@ -114,21 +114,26 @@ Result<size_t> decode_base64(std::string_view digits, base::MutableBytes out) {
 
 }  // namespace
 
+Result<KeyValue> TextPairs::next() {
+  const size_t end = rest_.find('\0');
+  if (end == std::string_view::npos) {
+    return fail(Errc::protocol, "the last key=value is not terminated");
+  }
+  const std::string_view pair = rest_.substr(0, end);
+  rest_.remove_prefix(end + 1);
+  const size_t equals = pair.find('=');
+  if (equals == std::string_view::npos) return fail(Errc::protocol, "a key has no value");
+  const KeyValue entry{pair.substr(0, equals), pair.substr(equals + 1)};
+  TRY(check_key(entry.key));
+  TRY(check_value(entry.value));
+  return entry;
+}
+
 Result<void> TextMessage::parse(base::Bytes bytes) {
   count_ = 0;
-  std::string_view rest = base::as_text(bytes);
-  while (!rest.empty()) {
-    const size_t end = rest.find('\0');
-    if (end == std::string_view::npos) {
-      return fail(Errc::protocol, "the last key=value is not terminated");
-    }
-    const std::string_view pair = rest.substr(0, end);
-    rest.remove_prefix(end + 1);
-    const size_t equals = pair.find('=');
-    if (equals == std::string_view::npos) return fail(Errc::protocol, "a key has no value");
-    const KeyValue entry{pair.substr(0, equals), pair.substr(equals + 1)};
-    TRY(check_key(entry.key));
-    TRY(check_value(entry.value));
+  TextPairs pairs(bytes);
+  while (!pairs.at_end()) {
+    TRY_ASSIGN(const KeyValue entry, pairs.next());
     if (find(entry.key)) return fail(Errc::protocol, "a key is named twice in one message");
     if (count_ == keys_.size()) return fail(Errc::limit, "too many keys in one message");
     keys_[count_++] = entry;

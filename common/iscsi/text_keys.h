@@ -19,6 +19,19 @@ struct KeyValue {
   std::string_view value;
 };
 
+// One key=value after the other, for texts that may name a key again (answers to SendTargets).
+class TextPairs {
+ public:
+  explicit TextPairs(base::Bytes bytes) : rest_(base::as_text(bytes)) {}
+
+  bool at_end() const { return rest_.empty(); }
+  // Not at the end. Errc::protocol: not key=value\0, an illegal key name or value.
+  base::Result<KeyValue> next();
+
+ private:
+  std::string_view rest_;
+};
+
 // All keys of one message: one PDU, or several joined by the C bit. The views live as long as the
 // bytes given to parse().
 class TextMessage {
