@@ -3,6 +3,7 @@
 #include <array>
 #include <utility>
 
+#include "common/scsi/response_reader.h"
 #include "common/scsi/response_writer.h"
 
 namespace holdfast::scsi {
@@ -17,6 +18,21 @@ constexpr std::array<Name, 5> kNames{{
     {AluaState::transitioning, "transitioning"},
 }};
 
+using AccessName = std::pair<AccessState, std::string_view>;
+constexpr std::array<AccessName, 7> kAccessNames{{
+    {AccessState::active_optimized, "active/optimized"},
+    {AccessState::active_non_optimized, "active/non-optimized"},
+    {AccessState::standby, "standby"},
+    {AccessState::unavailable, "unavailable"},
+    {AccessState::lba_dependent, "lba-dependent"},
+    {AccessState::offline, "offline"},
+    {AccessState::transitioning, "transitioning"},
+}};
+
+constexpr size_t kLengthField = 4;
+constexpr size_t kExtendedHeader = 8;
+constexpr size_t kGroupHeader = 8;
+constexpr size_t kPortDescriptor = 4;
 constexpr unsigned kPreferred = 0x80;
 // T_SUP, U_SUP, S_SUP, AN_SUP, AO_SUP.
 constexpr unsigned kSupportedStates = 0x80 | 0x08 | 0x04 | 0x02 | 0x01;
@@ -37,6 +53,13 @@ void write_group(const TargetPortGroup& group, ResponseWriter& writer) {
     writer.u16(0);
     writer.u16(port);
   }
+}
+
+AccessState access_state(uint8_t code) {
+  for (const auto& [state, name] : kAccessNames) {
+    if (static_cast<uint8_t>(state) == code) return state;
+  }
+  return AccessState::reserved;
 }
 
 }  // namespace
@@ -85,6 +108,53 @@ std::optional<Sense> check_alua(AluaState state, const CommandRow& row) {
       return kAluaTransition;
   }
   return kInternalTargetFailure;
+}
+
+std::string_view to_string(AccessState state) {
+  for (const auto& [known, name] : kAccessNames) {
+    if (known == state) return name;
+  }
+  return "reserved";
+}
+
+const ReportedPortGroup* ReportedPortGroups::find(uint16_t tag) const {
+  const auto found = std::ranges::find(groups, tag, &ReportedPortGroup::tag);
+  return found == groups.end() ? nullptr : &*found;
+}
+
+base::Result<ReportedPortGroups> parse_target_port_groups(Bytes data) {
+  if (data.size() < kLengthField) {
+    return base::fail(base::Errc::protocol, "REPORT TARGET PORT GROUPS: shorter than its header");
+  }
+  ReportedPortGroups out;
+  out.full_length = kLengthField + uint64_t{base::load<base::be32>(data)};
+  out.complete = out.full_length <= data.size();
+  const ResponseReader in(data, out.full_length);
+  size_t at = kLengthField;
+  // In the short format this byte is that of the first group, whose bits 6-4 are reserved (SPC-4
+  // 6.37).
+  if (in.bits(kLengthField, 4, 3) == 1) {
+    out.transition_seconds = in.u8(kLengthField + 1);
+    at = kExtendedHeader;
+  }
+  while (at + kGroupHeader <= in.size()) {
+    ReportedPortGroup group{.tag = in.u16(at + 2),
+                            .state = access_state(in.bits(at, 0, 4)),
+                            .preferred = in.bit(at, 7),
+                            .status_code = in.u8(at + 5)};
+    const size_t ports = in.u8(at + 7);
+    at += kGroupHeader;
+    const size_t whole = std::min(ports, (in.size() - at) / kPortDescriptor);
+    for (size_t i = 0; i < whole; ++i) {
+      group.relative_port_ids.push_back(in.u16(at + i * kPortDescriptor + 2));
+    }
+    // More ports than the length field has room for: one of the two is a lie.
+    if (whole < ports) out.complete = false;
+    at += whole * kPortDescriptor;
+    out.groups.push_back(std::move(group));
+    if (whole < ports) break;
+  }
+  return out;
 }
 
 }  // namespace holdfast::scsi

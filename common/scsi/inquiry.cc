@@ -1,5 +1,6 @@
 #include "common/scsi/inquiry.h"
 
+#include "common/scsi/response_reader.h"
 #include "common/scsi/response_writer.h"
 #include "common/scsi/vpd.h"
 
@@ -71,6 +72,27 @@ Outcome<size_t> inquiry_without_lun(const Command& command, MutableBytes out) {
   writer.text("", 16);
   writer.text("", 4);
   return writer.size();
+}
+
+base::Result<InquiryData> parse_standard_inquiry(Bytes data) {
+  // The least that says what is there. ADDITIONAL LENGTH is not looked at: the first 36 bytes are
+  // mandatory (SPC-4 6.6.2), and old devices state too little.
+  constexpr size_t kLeast = 8;
+  const ResponseReader in(data);
+  if (in.size() < kLeast) return base::fail(base::Errc::protocol, "INQUIRY: data is too short");
+  if (in.bits(3, 0, 4) < kResponseFormat) {
+    return base::fail(base::Errc::protocol, "INQUIRY: response data format older than SCSI-2");
+  }
+  return InquiryData{.peripheral_qualifier = in.bits(0, 5, 3),
+                     .device_type = in.bits(0, 0, 5),
+                     .removable = in.bit(1, 7),
+                     .version = in.u8(2),
+                     .tpgs = in.bits(5, 4, 2),
+                     .protection = in.bit(5, 0),
+                     .third_party_copy = in.bit(5, 3),
+                     .vendor = in.text(8, 8),
+                     .product = in.text(16, 16),
+                     .revision = in.text(32, 4)};
 }
 
 }  // namespace holdfast::scsi

@@ -4,6 +4,7 @@
 #include <array>
 #include <limits>
 
+#include "common/scsi/response_reader.h"
 #include "common/scsi/response_writer.h"
 
 namespace holdfast::scsi {
@@ -15,6 +16,7 @@ constexpr uint8_t kAllSubpages = 0xff;
 constexpr uint8_t kCodeMask = 0x3f;
 constexpr uint8_t kSpf = 0x40;
 constexpr uint8_t kControl = 0x0a;
+constexpr uint8_t kCaching = 0x08;
 constexpr size_t kShortDescriptor = 8;
 constexpr size_t kLongDescriptor = 16;
 
@@ -303,6 +305,27 @@ Outcome<ModeChanges> mode_select(const Command& command, const LunDescription& l
     changes.software_write_protect.reset();
   }
   return changes;
+}
+
+base::Result<ModeSenseData> parse_mode_sense10(Bytes data) {
+  constexpr size_t kHeader = 8;
+  if (data.size() < kHeader) {
+    return base::fail(base::Errc::protocol, "MODE SENSE(10): shorter than its header");
+  }
+  // MODE DATA LENGTH does not count itself.
+  const ResponseReader in(data, uint64_t{base::load<base::be16>(data)} + 2);
+  ModeSenseData out{.write_protected = in.bit(3, 7), .dpo_fua = in.bit(3, 4)};
+  size_t at = kHeader + in.u16(6);
+  while (at + 2 <= in.size()) {
+    const bool has_subpage = (in.u8(at) & kSpf) != 0;
+    if (!has_subpage && (in.u8(at) & kCodeMask) == kCaching && in.u8(at + 1) > 0 &&
+        at + 2 < in.size()) {
+      out.write_cache = in.bit(at + 2, 2);
+      return out;
+    }
+    at += has_subpage ? size_t{in.u16(at + 2)} + 4 : size_t{in.u8(at + 1)} + 2;
+  }
+  return out;
 }
 
 }  // namespace holdfast::scsi

@@ -5,6 +5,7 @@
 
 #include <optional>
 
+#include "common/base/result.h"
 #include "common/scsi/cdb.h"
 
 namespace holdfast::scsi {
@@ -33,5 +34,15 @@ Outcome<size_t> mode_sense(const Command& command, const LunDescription& lun,
 // 05/26/00 at its byte and bit.
 Outcome<ModeChanges> mode_select(const Command& command, const LunDescription& lun,
                                  const ModeState& state, Bytes list);
+
+// The initiator's side: the header of MODE SENSE(10) data, and the caching page if it is there.
+struct ModeSenseData {
+  bool write_protected = false;
+  bool dpo_fua = false;  // FUA is honoured
+  // WCE. Empty: not told, so think of a volatile cache and flush.
+  std::optional<bool> write_cache = std::nullopt;
+  bool operator==(const ModeSenseData&) const = default;
+};
+base::Result<ModeSenseData> parse_mode_sense10(Bytes data);
 
 }  // namespace holdfast::scsi

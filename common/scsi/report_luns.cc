@@ -4,6 +4,7 @@
 
 #include "common/base/assert.h"
 #include "common/scsi/limits.h"
+#include "common/scsi/response_reader.h"
 #include "common/scsi/response_writer.h"
 
 namespace holdfast::scsi {
@@ -12,6 +13,7 @@ namespace {
 constexpr unsigned kFlatSpace = 0x40;
 constexpr unsigned kMethodMask = 0xc0;
 constexpr uint8_t kOnlyWellKnown = 1;
+constexpr size_t kHeaderLength = 8;
 
 }  // namespace
 
@@ -38,6 +40,22 @@ size_t report_luns(uint8_t select_report, std::span<const uint16_t> luns, base::
   writer.zeros(4);
   for (const uint16_t lun : luns) writer.u64(encode_lun(lun));
   return writer.size();
+}
+
+base::Result<ReportedLuns> parse_report_luns(base::Bytes data) {
+  if (data.size() < kHeaderLength) {
+    return base::fail(base::Errc::protocol, "REPORT LUNS: shorter than its header");
+  }
+  ReportedLuns out;
+  out.full_length = kHeaderLength + uint64_t{base::load<base::be32>(data)};
+  out.complete = out.full_length <= data.size();
+  const ResponseReader in(data, out.full_length);
+  const size_t count = (in.size() - kHeaderLength) / sizeof(base::be64);
+  out.fields.reserve(count);
+  for (size_t i = 0; i < count; ++i) {
+    out.fields.emplace_back(in.u64(kHeaderLength + i * sizeof(base::be64)));
+  }
+  return out;
 }
 
 }  // namespace holdfast::scsi

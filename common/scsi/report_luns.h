@@ -3,8 +3,10 @@
 
 #include <optional>
 #include <span>
+#include <vector>
 
 #include "common/base/bytes.h"
+#include "common/base/result.h"
 
 namespace holdfast::scsi {
 
@@ -18,5 +20,14 @@ base::be64 encode_lun(uint16_t lun);
 // `luns` ascending: what this initiator may see through this target. select_report 0 and 2 list
 // them, 1 (only well-known units) lists none. Returns the full length.
 size_t report_luns(uint8_t select_report, std::span<const uint16_t> luns, base::MutableBytes out);
+
+// The initiator's side: LUN fields as the target told them, to be sent back as they are; with
+// decode_lun(as_bytes(field)) the numbers of those that have one.
+struct ReportedLuns {
+  std::vector<base::be64> fields{};
+  uint64_t full_length = 0;  // of the whole answer
+  bool complete = false;     // false: LUNs are missing, ask again with full_length
+};
+base::Result<ReportedLuns> parse_report_luns(base::Bytes data);
 
 }  // namespace holdfast::scsi

@@ -1,5 +1,6 @@
 #include "common/scsi/report_opcodes.h"
 
+#include "common/scsi/response_reader.h"
 #include "common/scsi/response_writer.h"
 
 namespace holdfast::scsi {
@@ -103,6 +104,23 @@ size_t report_supported_task_management_functions(const Command& command, Mutabl
   writer.u8(command.extended_data ? kExtendedLength : 0);
   if (command.extended_data) writer.zeros(kExtendedLength);  // TMFTMOV=0: no timeouts told
   return writer.size();
+}
+
+base::Result<OpcodeSupport> parse_supported_opcode(Bytes data) {
+  constexpr uint8_t kSupportedVendorSpecific = 0x05;
+  const ResponseReader in(data);
+  if (in.size() < 2) {
+    return base::fail(base::Errc::protocol, "REPORT SUPPORTED OPERATION CODES: too short");
+  }
+  switch (in.bits(1, 0, 3)) {
+    case kNotSupported:
+      return OpcodeSupport::no;
+    case kSupported:
+    case kSupportedVendorSpecific:
+      return OpcodeSupport::yes;
+    default:
+      return OpcodeSupport::unknown;
+  }
 }
 
 }  // namespace holdfast::scsi

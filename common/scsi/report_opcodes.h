@@ -2,6 +2,7 @@
 // REPORT SUPPORTED OPERATION CODES and REPORT SUPPORTED TASK MANAGEMENT FUNCTIONS (SPC-4 6.35,
 // 6.36), both from the command table: what is reported is what is decoded.
 
+#include "common/base/result.h"
 #include "common/scsi/cdb.h"
 
 namespace holdfast::scsi {
@@ -13,5 +14,10 @@ Outcome<size_t> report_supported_operation_codes(const Command& command, const L
 
 // ABORT TASK, ABORT TASK SET, CLEAR TASK SET, LOGICAL UNIT RESET, TARGET RESET.
 size_t report_supported_task_management_functions(const Command& command, MutableBytes out);
+
+// The initiator's side, of REPORT SUPPORTED OPERATION CODES for one command: does the unit have
+// it? Unknown: it does not say, or not now.
+enum class OpcodeSupport : uint8_t { unknown, no, yes };
+base::Result<OpcodeSupport> parse_supported_opcode(Bytes data);
 
 }  // namespace holdfast::scsi

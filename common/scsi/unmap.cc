@@ -19,6 +19,7 @@ struct Descriptor {
   std::array<uint8_t, 4> reserved{};
 };
 static_assert(base::WireStruct<Descriptor, 16>);
+static_assert(sizeof(Header) + kMaxUnmapListRanges * sizeof(Descriptor) <= 0xffff);
 
 }  // namespace
 
@@ -58,6 +59,29 @@ Outcome<size_t> parse_unmap(Bytes list, const LunDescription& lun, std::span<Unm
     out[used++] = UnmapRange{.lba = descriptor.lba, .blocks = descriptor.blocks};
   }
   return used;
+}
+
+size_t unmap_list_bytes(size_t ranges) {
+  ASSERT(ranges <= kMaxUnmapListRanges);
+  return sizeof(Header) + ranges * sizeof(Descriptor);
+}
+
+size_t encode_unmap(std::span<const UnmapRange> ranges, MutableBytes out) {
+  const size_t total = unmap_list_bytes(ranges.size());
+  ASSERT(out.size() >= total);
+  Header header;
+  header.data_length = static_cast<uint16_t>(total - sizeof(header.data_length));
+  header.descriptors_length = static_cast<uint16_t>(total - sizeof(Header));
+  base::store(out, header);
+  size_t at = sizeof(Header);
+  for (const UnmapRange& range : ranges) {
+    Descriptor descriptor;
+    descriptor.lba = range.lba;
+    descriptor.blocks = range.blocks;
+    base::store(out.subspan(at), descriptor);
+    at += sizeof(Descriptor);
+  }
+  return total;
 }
 
 }  // namespace holdfast::scsi

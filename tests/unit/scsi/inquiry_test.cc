@@ -1,6 +1,7 @@
 #include "common/scsi/inquiry.h"
 
 #include "tests/unit/scsi/hex.h"
+#include "tests/unit/scsi/hostile.h"
 
 namespace holdfast::scsi {
 namespace {
@@ -66,6 +67,92 @@ TEST(Inquiry, UnknownLunHasOneVpdPage) {
   std::array<uint8_t, 8> buffer{};
   EXPECT_EQ(inquiry_without_lun(decoded("12 01 83 0024 00"), buffer).error(),
             kInvalidFieldInCdb.at_cdb(2));
+}
+
+std::vector<uint8_t> standard_data(const LunDescription& lun) {
+  std::vector<uint8_t> out(96);
+  out.resize(standard_inquiry(lun, out));
+  return out;
+}
+
+TEST(ParseInquiry, OurOwnData) {
+  LunDescription lun = thin_lun();
+  lun.vendor = "ACME";
+  lun.product = "Disk of 16 bytes";
+  lun.revision = "7";
+  const auto parsed = parse_standard_inquiry(standard_data(lun));
+  ASSERT_TRUE(parsed.has_value());
+  EXPECT_EQ(*parsed, (InquiryData{.version = 6,
+                                  .tpgs = 1,
+                                  .vendor = "ACME",
+                                  .product = "Disk of 16 bytes",
+                                  .revision = "7"}));
+  EXPECT_TRUE(parsed->is_disk());
+  lun.removable = true;
+  EXPECT_TRUE(parse_standard_inquiry(standard_data(lun))->removable);
+}
+
+TEST(ParseInquiry, NoUnit) {
+  std::vector<uint8_t> data(96);
+  data.resize(inquiry_without_lun(decoded("12 00 00 0060"), data).value_or(0));
+  const auto parsed = parse_standard_inquiry(data);
+  ASSERT_TRUE(parsed.has_value());
+  EXPECT_EQ(parsed->peripheral_qualifier, 3);
+  EXPECT_EQ(parsed->device_type, 0x1f);
+  EXPECT_FALSE(parsed->is_disk());
+}
+
+// SPC-4 6.6.2.
+TEST(ParseInquiry, EveryField) {
+  const auto parsed = parse_standard_inquiry(from_hex(
+      "2d 80 05 12 1f 39 00 02 2056454e444f5220 50524f4455435400ffffffffffffffff 312e3220"));
+  ASSERT_TRUE(parsed.has_value());
+  EXPECT_EQ(*parsed, (InquiryData{.peripheral_qualifier = 1,
+                                  .device_type = 0x0d,
+                                  .removable = true,
+                                  .version = 5,
+                                  .tpgs = 3,
+                                  .protection = true,
+                                  .third_party_copy = true,
+                                  .vendor = "VENDOR",
+                                  .product = "PRODUCT",
+                                  .revision = "1.2"}));
+}
+
+TEST(ParseInquiry, AncientFormatIsRefused) {
+  std::vector<uint8_t> data = standard_data(thin_lun());
+  data[3] = 0x01;
+  EXPECT_FALSE(parse_standard_inquiry(data).has_value());
+}
+
+TEST(ParseInquiry, StatedLengthDoesNotHideMandatoryFields) {
+  std::vector<uint8_t> data = standard_data(thin_lun());
+  data[4] = 0;
+  EXPECT_EQ(parse_standard_inquiry(data)->vendor, "HOLDFAST");
+}
+
+TEST(ParseInquiry, Truncations) {
+  const std::vector<uint8_t> whole = standard_data(thin_lun());
+  for_each_truncation(whole, [](Bytes part) {
+    const auto cut = parse_standard_inquiry(part);
+    ASSERT_EQ(cut.has_value(), part.size() >= 8);
+    if (!cut.has_value()) return;
+    EXPECT_EQ(cut->vendor, part.size() >= 16 ? "HOLDFAST" : "");
+    EXPECT_EQ(cut->product, part.size() >= 32 ? "VIRTUAL-DISK" : "");
+    EXPECT_EQ(cut->revision, part.size() >= 36 ? "0001" : "");
+  });
+}
+
+TEST(ParseInquiry, Damage) {
+  const auto printable = [](const std::string& text) {
+    return std::ranges::all_of(text, [](char c) { return c >= 0x20 && c <= 0x7e; });
+  };
+  for_each_damage(standard_data(thin_lun()), [&](Bytes data) {
+    const auto parsed = parse_standard_inquiry(data);
+    if (!parsed.has_value()) return;
+    EXPECT_TRUE(printable(parsed->vendor) && printable(parsed->product) &&
+                printable(parsed->revision));
+  });
 }
 
 }  // namespace

@@ -1,6 +1,7 @@
 #include "common/scsi/mode_pages.h"
 
 #include "tests/unit/scsi/hex.h"
+#include "tests/unit/scsi/hostile.h"
 
 namespace holdfast::scsi {
 namespace {
@@ -237,6 +238,86 @@ TEST(ModeSelect, BlockDescriptorsMayOnlyRepeat) {
 TEST(ModeSelect, MediumTypeIsZero) {
   EXPECT_EQ(select6("00010000").error(), kInvalidFieldInParameterList.at_parameter(1));
   EXPECT_EQ(select10("0000010000000000").error(), kInvalidFieldInParameterList.at_parameter(2));
+}
+
+std::vector<uint8_t> sensed10(std::string_view text, const LunDescription& lun) {
+  std::vector<uint8_t> out(512);
+  out.resize(mode_sense(decoded(text), lun, {}, out).value_or(0));
+  return out;
+}
+
+TEST(ParseModeSense, OurOwnData) {
+  LunDescription lun = thin_lun();
+  for (const bool cache : {false, true}) {
+    for (const bool read_only : {false, true}) {
+      lun.write_cache = cache;
+      lun.read_only = read_only;
+      const ModeSenseData wanted{
+          .write_protected = read_only, .dpo_fua = true, .write_cache = cache};
+      // The page alone; all pages with block descriptors of both kinds; with subpages before.
+      for (const std::string_view text :
+           {"5a 08 08 00 000000 0200", "5a 00 3f 00 000000 0200", "5a 10 3f ff 000000 0200"}) {
+        EXPECT_EQ(parse_mode_sense10(sensed10(text, lun)).value_or(ModeSenseData{}), wanted)
+            << text;
+      }
+    }
+  }
+}
+
+TEST(ParseModeSense, WithoutTheCachingPage) {
+  const auto parsed = parse_mode_sense10(sensed10("5a 08 0a 00 000000 0200", thin_lun()));
+  ASSERT_TRUE(parsed.has_value());
+  EXPECT_EQ(parsed->write_cache, std::nullopt);
+}
+
+TEST(ParseModeSense, SubpagesAndEmptyPagesAreNotTheCachingPage) {
+  const auto cache = [](std::string_view pages) {
+    const std::vector<uint8_t> body = from_hex(pages);
+    std::vector<uint8_t> data = from_hex("0000 00 10 00 00 0000");
+    data[1] = static_cast<uint8_t>(6 + body.size());
+    data.insert(data.end(), body.begin(), body.end());
+    return parse_mode_sense10(data)->write_cache;
+  };
+  EXPECT_EQ(cache("0801 04"), true);
+  EXPECT_EQ(cache("0801 00"), false);
+  EXPECT_EQ(cache("8801 04"), true) << "PS=1";
+  EXPECT_EQ(cache("4801000104 0801 00"), false) << "48h is page 08h's subpage 01h";
+  EXPECT_EQ(cache("0800 0401"), std::nullopt) << "an empty page; the next byte is no WCE";
+  EXPECT_EQ(cache("0801"), std::nullopt);
+}
+
+TEST(ParseModeSense, LengthsThatLie) {
+  std::vector<uint8_t> data = sensed10("5a 08 08 00 000000 0200", thin_lun());
+  data[6] = 0xff;  // BLOCK DESCRIPTOR LENGTH
+  EXPECT_EQ(parse_mode_sense10(data)->write_cache, std::nullopt);
+  data[6] = 0;
+  data[0] = 0xff;  // MODE DATA LENGTH
+  EXPECT_EQ(parse_mode_sense10(data)->write_cache, false);
+  data[0] = 0;
+  data[1] = 6;
+  EXPECT_EQ(parse_mode_sense10(data)->write_cache, std::nullopt);
+}
+
+// "No cache" would save a flush: never from half an answer.
+TEST(ParseModeSense, Truncations) {
+  LunDescription lun = thin_lun();
+  lun.write_cache = true;
+  for_each_truncation(sensed10("5a 00 3f ff 000000 0200", lun), [](Bytes part) {
+    const auto cut = parse_mode_sense10(part);
+    ASSERT_EQ(cut.has_value(), part.size() >= 8);
+    if (!cut.has_value()) return;
+    EXPECT_NE(cut->write_cache, false);
+  });
+}
+
+TEST(ParseModeSense, Damage) {
+  size_t told = 0;
+  for_each_damage(sensed10("5a 10 3f ff 000000 0200", thin_lun()), [&](Bytes data) {
+    const auto parsed = parse_mode_sense10(data);
+    EXPECT_EQ(parsed.has_value(), data.size() >= 8);
+    if (parsed.has_value() && parsed->write_cache.has_value()) ++told;
+  });
+  EXPECT_GT(told, 0U) << "nothing got past the header";
 }
 
 }  // namespace

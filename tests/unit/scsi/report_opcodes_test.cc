@@ -118,5 +118,32 @@ TEST(ReportTaskManagement, BothForms) {
   EXPECT_EQ(form("a3 0d 80 000000 00000010"), "da00000c000000000000000000000000");
 }
 
+TEST(ParseSupportedOpcode, OurOwnData) {
+  const auto support = [](std::string_view text, const LunDescription& lun) {
+    std::vector<uint8_t> out(64);
+    out.resize(report_supported_operation_codes(decoded(text), lun, out).value_or(0));
+    return parse_supported_opcode(out).value_or(OpcodeSupport::unknown);
+  };
+  EXPECT_EQ(support("a3 0c 01 89 0000 00000040", thin_lun()), OpcodeSupport::yes);
+  EXPECT_EQ(support("a3 0c 81 89 0000 00000040", thin_lun()), OpcodeSupport::yes);
+  EXPECT_EQ(support("a3 0c 01 42 0000 00000040", thick_lun()), OpcodeSupport::no);
+  EXPECT_EQ(support("a3 0c 02 5f 0005 00000040", thin_lun()), OpcodeSupport::yes);
+  EXPECT_EQ(support("a3 0c 02 5f 0007 00000040", thin_lun()), OpcodeSupport::no);
+}
+
+// SPC-4 6.35.3, SUPPORT.
+TEST(ParseSupportedOpcode, EveryCode) {
+  for (unsigned code = 0; code < 8; ++code) {
+    const std::vector<uint8_t> data = {0, static_cast<uint8_t>(code), 0, 0};
+    OpcodeSupport wanted = OpcodeSupport::unknown;
+    if (code == 1) wanted = OpcodeSupport::no;
+    if (code == 3 || code == 5) wanted = OpcodeSupport::yes;
+    const auto parsed = parse_supported_opcode(data);
+    ASSERT_TRUE(parsed.has_value());
+    EXPECT_EQ(*parsed, wanted) << code;
+  }
+  EXPECT_FALSE(parse_supported_opcode(from_hex("00")).has_value());
+}
+
 }  // namespace
 }  // namespace holdfast::scsi
