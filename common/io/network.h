@@ -1,6 +1,6 @@
 #pragma once
-// TCP through the loop. One Network per loop; a Socket may be handed from one loop's Network to
-// another's of the same world while it has no operation in flight.
+// TCP, and Unix stream sockets, through the loop. One Network per loop; a Socket may be handed from
+// one loop's Network to another's of the same world while it has no operation in flight.
 
 #include <cstdint>
 #include <span>
@@ -8,6 +8,7 @@
 #include <string_view>
 
 #include "common/base/result.h"
+#include "common/io/loop.h"
 #include "common/io/op.h"
 
 namespace holdfast::io {
@@ -52,14 +53,54 @@ class AddressRange {
 using Socket = int;  // a file descriptor in production, a number in the simulator
 inline constexpr Socket kNoSocket = -1;
 
+// How a connection is made: open_stream().
+struct ConnectOptions {
+  Endpoint source;        // its address; unspecified: the kernel chooses. Its port is ignored
+  std::string interface;  // leaves by this one only (SO_BINDTODEVICE); empty: as the routes say
+  // TCP_USER_TIMEOUT; zero: the kernel's minutes. It also ends a connection whose peer keeps its
+  // window shut, though its kernel answers: docs/event_loop.md.
+  Duration user_timeout{0};
+  uint32_t not_sent_low_water = 0;  // TCP_NOTSENT_LOWAT, bytes; zero: the kernel's value
+};
+
+// What the kernel knows about a TCP connection's way to its peer.
+struct TransportInfo {
+  uint32_t rtt_us = 0;   // smoothed
+  uint32_t unacked = 0;  // segments sent and not acknowledged
+  // Time-outs in a row, of retransmission and also of probes of a shut window, answered or not: it
+  // says something about the network only while unacked > 0.
+  uint32_t backoff = 0;
+  uint32_t probes = 0;  // probes of a shut window or of an idle peer in a row without an answer
+  uint32_t last_ack_received_ms = 0;
+  uint32_t last_data_received_ms = 0;
+  uint32_t retransmits_total = 0;
+  uint32_t unsent_bytes = 0;  // taken by send() and not yet sent once
+  uint32_t mss = 0;
+  uint32_t path_mtu = 0;
+  bool valid = false;  // false: not a connected TCP socket
+};
+
 class Network {
  public:
   virtual ~Network() = default;
 
   // A listening socket, non-blocking, close-on-exec, SO_REUSEADDR.
   virtual base::Result<Socket> listen(const Endpoint& endpoint) = 0;
-  // Completes with the new Socket. TCP_NODELAY is set on it.
+  // A listening Unix socket. Its file has the mode before anyone can connect. The file of a dead
+  // process is replaced, one in use is not (Errc::busy), nor anything that is no socket. The caller
+  // removes it with unlink_unix() before it closes the listener.
+  virtual base::Result<Socket> listen_unix(const std::string& path, uint32_t mode) = 0;
+  virtual void unlink_unix(const std::string& path) = 0;
+  // Completes with the new Socket. TCP_NODELAY is set on it where it is TCP.
   virtual void accept(Op& op, Socket listener) = 0;
+  // A socket for one connect() to a peer of that address family, TCP_NODELAY, bound as the options
+  // say. Errc::not_found: this host lacks the source address or the interface (now).
+  virtual base::Result<Socket> open_stream(const Endpoint& peer, const ConnectOptions& options) = 0;
+  // Completes with 0 or -errno. No deadline of its own: cancel() it. Whatever the result, the
+  // socket stays the caller's to close(); after a failure it is good for nothing else.
+  virtual void connect(Op& op, Socket socket, const Endpoint& peer) = 0;
+  // Does not wait: a full backlog is Errc::busy.
+  virtual base::Result<Socket> connect_unix(const std::string& path) = 0;
   // Completes with bytes received (0: the peer closed). The iovec array and the memory it names
   // stay the caller's duty until completion.
   virtual void receive(Op& op, Socket socket, std::span<const iovec> buffers) = 0;
@@ -77,6 +118,7 @@ class Network {
 
   virtual Endpoint local_endpoint(Socket socket) = 0;
   virtual Endpoint peer_endpoint(Socket socket) = 0;
+  virtual TransportInfo transport_info(Socket socket) = 0;
 };
 
 // The most iovecs one receive or send takes.

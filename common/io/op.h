@@ -1,6 +1,7 @@
 #pragma once
 // One asynchronous operation, embedded in its owner: docs/event_loop.md.
 
+#include <netinet/in.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 
@@ -44,7 +45,10 @@ class Op {
   boost::intrusive::list_member_hook<> hook;
   int32_t pending_result = 0;
   uint64_t scratch = 0;
-  msghdr message{};
+  union {
+    msghdr message{};
+    sockaddr_in6 address;  // a connect's; IPv4 takes its beginning
+  };
 
  private:
   Callback callback_;

@@ -44,7 +44,12 @@ class UringLoop final : public Loop, public Network {
 
   // Network
   base::Result<Socket> listen(const Endpoint& endpoint) override;
+  base::Result<Socket> listen_unix(const std::string& path, uint32_t mode) override;
+  void unlink_unix(const std::string& path) override;
   void accept(Op& op, Socket listener) override;
+  base::Result<Socket> open_stream(const Endpoint& peer, const ConnectOptions& options) override;
+  void connect(Op& op, Socket socket, const Endpoint& peer) override;
+  base::Result<Socket> connect_unix(const std::string& path) override;
   void receive(Op& op, Socket socket, std::span<const iovec> buffers) override;
   void send(Op& op, Socket socket, std::span<const iovec> buffers) override;
   void cancel(Op& op) override;
@@ -53,6 +58,7 @@ class UringLoop final : public Loop, public Network {
   void close(Socket socket, bool reset) override;
   Endpoint local_endpoint(Socket socket) override;
   Endpoint peer_endpoint(Socket socket) override;
+  TransportInfo transport_info(Socket socket) override;
 
   // For file devices: an entry whose completion goes to op. A result that is neither an error nor
   // `expected` (when that is not zero) becomes -EIO.

@@ -124,6 +124,7 @@ bool SimFabric::blocked(const io::Endpoint& from, const io::Endpoint& to) const 
   const std::string a = from.address_to_string();
   const std::string b = to.address_to_string();
   if (isolated_.contains(a) || isolated_.contains(b)) return true;
+  if (links_down_.contains(a) || links_down_.contains(b)) return true;
   const auto link = links_.find({a, b});
   return link != links_.end() && link->second.blocked;
 }
@@ -190,49 +191,59 @@ void SimFabric::complete_accepts(End& listener) {
   }
 }
 
-void SimFabric::connect(SimLoop& loop, uint64_t op, const io::Endpoint& peer,
-                        const io::Endpoint& source) {
-  End& end = make_end(Kind::connecting, loop.process());
+base::Result<io::Socket> SimFabric::open_stream(SimLoop& loop, const io::Endpoint& peer,
+                                                const io::ConnectOptions& options) {
+  End& end = make_end(Kind::idle, loop.process());
   end.peer = peer;
-  end.local = source.port() == 0 ? with_port(source, next_port_++) : source;
+  end.local = with_port(options.source, next_port_++);
+  end.user_timeout = options.user_timeout;
   if (next_port_ < 40'000) next_port_ = 40'000;
+  return end.id;
+}
+
+void SimFabric::connect(SimLoop& loop, uint64_t op, io::Socket id, const io::Endpoint& peer) {
+  End& end = must_find(id);
+  ASSERT(end.kind == Kind::idle);  // a socket is good for one connect
+  end.kind = Kind::connecting;
+  end.peer = peer;
   end.connector = {&loop, op, {}};
-  send_syn(end.id);
-  world_.after(options_.connect_timeout, [this, id = end.id] {
-    End* found = find(id);
-    if (found == nullptr || found->kind != Kind::connecting) return;
-    finish_waiter(found->connector, -ETIMEDOUT);
-    erase(id);
-  });
+  send_syn(id);
+  Duration patience = options_.connect_timeout;
+  if (end.user_timeout > Duration::zero()) patience = std::min(patience, end.user_timeout);
+  world_.after(patience, [this, id] { fail_connect(id, ETIMEDOUT); });
+}
+
+void SimFabric::fail_connect(io::Socket id, int error) {
+  End* end = find(id);
+  if (end == nullptr || end->kind != Kind::connecting || end->error != 0) return;
+  end->error = error;
+  finish_waiter(end->connector, -error);
 }
 
 void SimFabric::send_syn(io::Socket id) {
   End* end = find(id);
-  if (end == nullptr || end->kind != Kind::connecting) return;
+  if (end == nullptr || end->kind != Kind::connecting || end->error != 0) return;
   world_.after(delay(end->local, end->peer), [this, id] { on_syn(id); });
 }
 
 void SimFabric::on_syn(io::Socket id) {
   End* client = find(id);
-  if (client == nullptr || client->kind != Kind::connecting) return;
+  if (client == nullptr || client->kind != Kind::connecting || client->error != 0) return;
   if (blocked(client->local, client->peer) || blocked(client->peer, client->local)) {
     client->stalled_syn = true;
     return;
   }
   End* listener = nullptr;
   for (auto& [listener_id, end] : ends_) {
-    if (end.kind == Kind::listener && !end.shut && end.local.port() == client->peer.port() &&
+    if (end.kind == Kind::listener && !end.local_only && !end.shut &&
+        end.local.port() == client->peer.port() &&
         (end.local.is_unspecified() || end.local == client->peer)) {
       listener = &end;
     }
   }
   if (listener == nullptr) {
-    world_.after(delay(client->peer, client->local), [this, id] {
-      End* found = find(id);
-      if (found == nullptr || found->kind != Kind::connecting) return;
-      finish_waiter(found->connector, -ECONNREFUSED);
-      erase(id);
-    });
+    world_.after(delay(client->peer, client->local),
+                 [this, id] { fail_connect(id, ECONNREFUSED); });
   } else if (listener->accept_queue.size() >= options_.backlog) {
     world_.after(1s, [this, id] { send_syn(id); });
   } else {
@@ -246,13 +257,17 @@ void SimFabric::establish(End& client, End& listener) {
   server.local = client.peer;
   server.peer = client.local;
   server.remote = client.id;
+  server.local_only = client.local_only = listener.local_only;
   client.remote = server.id;
   client.kind = Kind::stream;
+  for (Meter* meter : {&server.meter, &client.meter}) {
+    meter->last_ack = meter->last_data = world_.now();
+  }
   listener.accept_queue.push_back(server.id);
   world_.trace("net: {} connected to {}", client.local.to_string(), client.peer.to_string());
   complete_accepts(listener);
   world_.after(delay(client.peer, client.local), [this, id = client.id] {
-    if (End* end = find(id)) finish_waiter(end->connector, id);
+    if (End* end = find(id)) finish_waiter(end->connector, 0);
   });
 }
 
@@ -262,12 +277,9 @@ void SimFabric::cancel(SimLoop& loop, uint64_t op) {
     for (auto& [id, end] : ends_) {
       const auto is = [&](const Waiter& waiter) { return waiter.loop == &loop && waiter.op == op; };
       if (is(end.connector)) {
+        // As in a real kernel the attempt itself goes on until close().
         finish_waiter(end.connector, -ECANCELED);
-        if (end.kind == Kind::connecting) {
-          erase(id);
-        } else {
-          close_stream(end, true);
-        }
+        end.connector = {};
         return;
       }
       if (is(end.receiver) || is(end.sender) || std::ranges::any_of(end.acceptors, is)) {
@@ -305,11 +317,14 @@ void SimFabric::shutdown_send(io::Socket id) {
 void SimFabric::close(io::Socket id, bool reset) {
   End& end = must_find(id);
   ASSERT(!end.receiver.undelivered() && !end.sender.undelivered());
+  ASSERT(!end.connector.undelivered());
   ASSERT(std::ranges::none_of(end.acceptors, [](const Waiter& w) { return w.undelivered(); }));
   if (end.kind == Kind::listener) {
     close_listener(end);
-  } else {
+  } else if (end.kind == Kind::stream) {
     close_stream(end, reset);
+  } else {
+    erase(id);
   }
 }
 
@@ -380,7 +395,7 @@ void SimFabric::on_process_ended(SimProcess& process, bool power_lost) {
   for (const io::Socket id : owned) {
     End* end = find(id);
     if (end == nullptr) continue;
-    if (power_lost || end->kind == Kind::connecting) {
+    if (power_lost || end->kind == Kind::connecting || end->kind == Kind::idle) {
       erase(id);
     } else if (end->kind == Kind::listener) {
       close_listener(*end);

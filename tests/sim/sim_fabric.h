@@ -28,6 +28,12 @@ struct FabricOptions {
   Duration stall_timeout = std::chrono::seconds(30);  // TCP_USER_TIMEOUT of both sides
 };
 
+class LinkObserver {
+ public:
+  virtual ~LinkObserver() = default;
+  virtual void on_cable(const std::string& address, bool up) = 0;
+};
+
 // Owner: the test; lives as long as the world's processes use it. Addresses are texts: "10.1.0.1".
 class SimFabric final : public ProcessWatcher {
  public:
@@ -41,6 +47,12 @@ class SimFabric final : public ProcessWatcher {
   void isolate(const std::string& address);  // both directions, all peers
   void heal_all();
   void set_delay(const std::string& from, const std::string& to, Duration low, Duration high);
+  // The cable of the one interface that holds the address: like isolate(), but its host is told
+  // (SimLinkWatch). heal_all() plugs nothing in.
+  void set_link(const std::string& address, bool up);
+  bool link_up(const std::string& address) const { return !links_down_.contains(address); }
+  void watch_links(LinkObserver& observer) { observers_.push_back(&observer); }
+  void unwatch_links(LinkObserver& observer) { std::erase(observers_, &observer); }
   void set_reset_rate(uint32_t per_million) { options_.reset_per_million = per_million; }
   void reset(io::Socket socket);
   // Every connection between the two addresses; returns how many.
@@ -56,7 +68,13 @@ class SimFabric final : public ProcessWatcher {
   // The rest is for SimNetwork; the contracts are those of io::Network.
   base::Result<io::Socket> listen(SimLoop& loop, const io::Endpoint& endpoint);
   void accept(SimLoop& loop, uint64_t op, io::Socket listener);
-  void connect(SimLoop& loop, uint64_t op, const io::Endpoint& peer, const io::Endpoint& source);
+  base::Result<io::Socket> open_stream(SimLoop& loop, const io::Endpoint& peer,
+                                       const io::ConnectOptions& options);
+  void connect(SimLoop& loop, uint64_t op, io::Socket id, const io::Endpoint& peer);
+  // Unix sockets: a path is known in the whole fabric, so processes of two hosts need two paths.
+  base::Result<io::Socket> listen_unix(SimLoop& loop, const std::string& path);
+  void unlink_unix(const std::string& path);
+  base::Result<io::Socket> connect_unix(SimLoop& loop, const std::string& path);
   void receive(SimLoop& loop, uint64_t op, io::Socket id, std::span<const iovec> buffers);
   void send(SimLoop& loop, uint64_t op, io::Socket id, std::span<const iovec> buffers);
   void cancel(SimLoop& loop, uint64_t op);
@@ -65,6 +83,7 @@ class SimFabric final : public ProcessWatcher {
   void close(io::Socket id, bool reset);
   io::Endpoint local_endpoint(io::Socket id) const;
   io::Endpoint peer_endpoint(io::Socket id) const;
+  io::TransportInfo transport_info(io::Socket id) const;
 
   void on_process_ended(SimProcess& process, bool power_lost) override;
 
@@ -76,7 +95,20 @@ class SimFabric final : public ProcessWatcher {
     bool waiting() const { return loop != nullptr && loop->unfinished(op); }
     bool undelivered() const { return loop != nullptr && loop->pending(op); }
   };
-  enum class Kind : uint8_t { listener, connecting, stream };
+  // What an end's kernel measures.
+  struct Meter {
+    Duration rtt{0};  // smoothed; 0: nothing measured yet
+    Duration last_ack{0}, last_data{0};
+    Duration silent_since{0};  // of what is not acknowledged: sent then, or the last progress
+    uint64_t timed_end = 0;    // the byte whose acknowledgement is timed; 0: none
+    Duration timed_at{0};
+    uint32_t retransmits = 0;  // of silences that are over
+    // The peer's window is shut and something waits for it.
+    bool shut = false;
+    uint64_t shut_number = 0;
+    uint32_t window_backoff = 0, probes = 0;
+  };
+  enum class Kind : uint8_t { listener, idle, connecting, stream };
   // One end. Its output is a stream of bytes numbered from 0:
   // read <= delivered <= sent <= written, and acked <= delivered.
   struct End {
@@ -84,6 +116,9 @@ class SimFabric final : public ProcessWatcher {
     Kind kind = Kind::stream;
     SimProcess* owner = nullptr;
     io::Endpoint local, peer;
+    bool local_only = false;  // a Unix socket
+    Duration user_timeout{0};
+    Meter meter;
     io::Socket remote = io::kNoSocket;
     int error = 0;        // errno that ended the connection
     bool closed = false;  // by its program; the kernel still sends what is pending
@@ -100,6 +135,7 @@ class SimFabric final : public ProcessWatcher {
     // What a blocked direction holds back.
     uint64_t stalled_up_to = 0;
     bool stalled_fin = false, stalled_ack = false, stalled_syn = false;
+    bool stalling = false;
     uint64_t stall_number = 0;
   };
   struct Link {
@@ -118,6 +154,7 @@ class SimFabric final : public ProcessWatcher {
   io::Endpoint with_port(const io::Endpoint& endpoint, uint16_t port) const;
 
   // sim_fabric.cc: set-up and end of connections
+  void fail_connect(io::Socket id, int error);
   void send_syn(io::Socket id);
   void on_syn(io::Socket id);
   void establish(End& client, End& listener);
@@ -128,6 +165,13 @@ class SimFabric final : public ProcessWatcher {
   void close_stream(End& end, bool reset);
   void close_listener(End& end);
   void finish_waiter(Waiter& waiter, int32_t result);
+
+  // sim_transport.cc: what a kernel knows of the way to the peer
+  void meter_sent(End& end);
+  void meter_ack(End& end, uint64_t acked);
+  void watch_window(End& end);
+  void probe(io::Socket id, uint64_t number);
+  uint32_t timeouts(const End& end) const;
 
   // sim_stream.cc: the bytes
   void try_receive(io::Socket id);
@@ -148,6 +192,9 @@ class SimFabric final : public ProcessWatcher {
   std::map<io::Socket, End> ends_;
   std::map<std::pair<std::string, std::string>, Link> links_;
   std::set<std::string> isolated_;
+  std::set<std::string> links_down_;
+  std::vector<LinkObserver*> observers_;
+  std::map<std::string, io::Socket> unix_files_;  // the listener may be gone
 };
 
 }  // namespace holdfast::sim

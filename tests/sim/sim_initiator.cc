@@ -27,11 +27,11 @@ SimInitiator::SimInitiator(SimLoop& loop, SimNetwork& network, base::Random& ran
 
 void SimInitiator::start() {
   phase_ = Phase::connecting;
-  network_.connect(connect_op_, options_.portal, options_.source);
+  socket_ = network_.open_stream(options_.portal, {.source = options_.source}).value();
+  network_.connect(connect_op_, socket_, options_.portal);
 }
 
 void SimInitiator::on_connected(int32_t result) noexcept {
-  if (result >= 0) socket_ = result;
   if (phase_ == Phase::closing) {
     close_when_idle();
     return;

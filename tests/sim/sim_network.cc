@@ -10,8 +10,25 @@ void SimNetwork::accept(io::Op& op, io::Socket listener) {
   fabric_.accept(loop_, loop_.begin(op), listener);
 }
 
-void SimNetwork::connect(io::Op& op, const io::Endpoint& peer, const io::Endpoint& source) {
-  fabric_.connect(loop_, loop_.begin(op), peer, source);
+base::Result<io::Socket> SimNetwork::listen_unix(const std::string& path, uint32_t) {
+  return fabric_.listen_unix(loop_, path);
+}
+
+void SimNetwork::unlink_unix(const std::string& path) {
+  if (loop_.alive()) fabric_.unlink_unix(path);
+}
+
+base::Result<io::Socket> SimNetwork::open_stream(const io::Endpoint& peer,
+                                                 const io::ConnectOptions& options) {
+  return fabric_.open_stream(loop_, peer, options);
+}
+
+void SimNetwork::connect(io::Op& op, io::Socket socket, const io::Endpoint& peer) {
+  fabric_.connect(loop_, loop_.begin(op), socket, peer);
+}
+
+base::Result<io::Socket> SimNetwork::connect_unix(const std::string& path) {
+  return fabric_.connect_unix(loop_, path);
 }
 
 void SimNetwork::receive(io::Op& op, io::Socket socket, std::span<const iovec> buffers) {
@@ -43,5 +60,9 @@ io::Endpoint SimNetwork::local_endpoint(io::Socket socket) {
 }
 
 io::Endpoint SimNetwork::peer_endpoint(io::Socket socket) { return fabric_.peer_endpoint(socket); }
+
+io::TransportInfo SimNetwork::transport_info(io::Socket socket) {
+  return fabric_.transport_info(socket);
+}
 
 }  // namespace holdfast::sim

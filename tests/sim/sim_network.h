@@ -12,8 +12,12 @@ class SimNetwork final : public io::Network {
 
   base::Result<io::Socket> listen(const io::Endpoint& endpoint) override;
   void accept(io::Op& op, io::Socket listener) override;
-  // Completes with the new Socket. An initiator's call, so no part of io::Network yet.
-  void connect(io::Op& op, const io::Endpoint& peer, const io::Endpoint& source);
+  base::Result<io::Socket> listen_unix(const std::string& path, uint32_t mode) override;
+  void unlink_unix(const std::string& path) override;
+  base::Result<io::Socket> open_stream(const io::Endpoint& peer,
+                                       const io::ConnectOptions& options) override;
+  void connect(io::Op& op, io::Socket socket, const io::Endpoint& peer) override;
+  base::Result<io::Socket> connect_unix(const std::string& path) override;
   void receive(io::Op& op, io::Socket socket, std::span<const iovec> buffers) override;
   void send(io::Op& op, io::Socket socket, std::span<const iovec> buffers) override;
   void cancel(io::Op& op) override;
@@ -22,6 +26,7 @@ class SimNetwork final : public io::Network {
   void close(io::Socket socket, bool reset) override;
   io::Endpoint local_endpoint(io::Socket socket) override;
   io::Endpoint peer_endpoint(io::Socket socket) override;
+  io::TransportInfo transport_info(io::Socket socket) override;
 
  private:
   SimFabric& fabric_;

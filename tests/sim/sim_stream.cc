@@ -100,12 +100,14 @@ void SimFabric::pump(End& end) {
   while (end.sent < std::min(end.written, end.window_edge)) {
     const uint64_t room = std::min(end.written, end.window_edge) - end.sent;
     const uint64_t most = std::min<uint64_t>(room, options_.max_segment);
+    meter_sent(end);
     end.sent +=
         world_.chance(options_.partial_per_million) ? 1 + world_.random().below(most) : most;
     end.last_arrival = std::max(end.last_arrival, world_.now() + delay(end.local, end.peer));
     world_.at(end.last_arrival,
               [this, id = end.id, up_to = end.sent] { on_segment(id, up_to, false); });
   }
+  watch_window(end);
   if (end.fin && !end.fin_sent && end.sent == end.written) {
     end.fin_sent = true;
     end.last_arrival = std::max(end.last_arrival, world_.now() + delay(end.local, end.peer));
@@ -145,6 +147,7 @@ void SimFabric::on_segment(io::Socket id, uint64_t up_to, bool fin) {
     return;
   }
   sender->delivered = std::max(sender->delivered, up_to);
+  receiver->meter.last_data = receiver->meter.last_ack = world_.now();
   if (fin) sender->fin_delivered = true;
   schedule_ack(*sender);
   const io::Socket receiver_id = receiver->id;
@@ -174,6 +177,7 @@ void SimFabric::on_ack(io::Socket id, uint64_t acked, uint64_t window_edge, bool
     stall(*sender);
     return;
   }
+  meter_ack(*sender, acked);
   sender->acked = std::max(sender->acked, acked);
   sender->window_edge = std::max(sender->window_edge, window_edge);
   if (fin) {
@@ -186,8 +190,10 @@ void SimFabric::on_ack(io::Socket id, uint64_t acked, uint64_t window_edge, bool
 
 // TCP gives up when nothing is acknowledged for too long.
 void SimFabric::stall(End& end) {
+  if (std::exchange(end.stalling, true)) return;  // counted from the first byte
   const uint64_t number = ++end.stall_number;
-  world_.after(options_.stall_timeout, [this, id = end.id, number] {
+  const bool own = end.user_timeout > Duration::zero();
+  world_.after(own ? end.user_timeout : options_.stall_timeout, [this, id = end.id, number] {
     End* found = find(id);
     if (found == nullptr || found->stall_number != number) return;
     fail_end(*found, ETIMEDOUT);
@@ -201,6 +207,7 @@ void SimFabric::retry_stalled() {
       end.stalled_syn = false;
       world_.after(when, [this, socket = id] { on_syn(socket); });
     }
+    end.stalling = false;
     if (end.stalled_up_to > 0 || end.stalled_fin) {
       ++end.stall_number;
       end.last_arrival = std::max(end.last_arrival, world_.now() + when);

@@ -219,6 +219,17 @@ class FakeNetwork final : public io::Network {
     listening[endpoint.to_string()] = ++last_socket_;
     return last_socket_;
   }
+  base::Result<io::Socket> listen_unix(const std::string&, uint32_t) override {
+    return base::fail(base::Errc::unsupported, "no Unix sockets here");
+  }
+  void unlink_unix(const std::string&) override { FAIL(); }
+  base::Result<io::Socket> open_stream(const io::Endpoint&, const io::ConnectOptions&) override {
+    return base::fail(base::Errc::unsupported, "a target connects to nobody");
+  }
+  void connect(io::Op&, io::Socket, const io::Endpoint&) override { FAIL(); }
+  base::Result<io::Socket> connect_unix(const std::string&) override {
+    return base::fail(base::Errc::unsupported, "no Unix sockets here");
+  }
   void accept(io::Op& op, io::Socket listener) override {
     op.begin();
     accepting[listener] = &op;
@@ -239,6 +250,7 @@ class FakeNetwork final : public io::Network {
   }
   io::Endpoint local_endpoint(io::Socket) override { return {}; }
   io::Endpoint peer_endpoint(io::Socket) override { return {}; }
+  io::TransportInfo transport_info(io::Socket) override { return {}; }
 
   // An accept on the portal completes with this socket or error.
   void arrive(const std::string& portal, int32_t result) { complete(listening.at(portal), result); }
