@@ -42,6 +42,9 @@ struct Sense {
   std::optional<FieldPointer> field{};    // ILLEGAL REQUEST only
   std::optional<uint16_t> progress{};     // of 65536; NOT READY and NO SENSE only
   std::optional<uint64_t> information{};  // command specific: an LBA or a byte offset
+  // A deferred error (SPC-4 4.5): of an earlier command that had ended with GOOD. Only
+  // decode_sense() yields it.
+  bool deferred = false;
 
   constexpr Sense at_cdb(uint16_t byte, std::optional<uint8_t> bit = std::nullopt) const {
     Sense copy = *this;
@@ -148,5 +151,11 @@ inline constexpr size_t kMaxSenseLength = 28;
 // REQUEST SENSE asks. Writes at most out.size() bytes and returns the full length. INFORMATION
 // beyond 32 bits cannot be told in fixed format: VALID is 0 then (SPC-4 4.5.3).
 size_t encode(const Sense& sense, bool descriptor_format, MutableBytes out);
+
+// Any sense data that a unit sends (SPC-4 4.5): fixed (70h, 71h) and descriptor format (72h, 73h),
+// cut off anywhere; details that are not there whole are left out. Keys beyond the enumerators keep
+// their number. Other formats, and nothing at all, give kNoSense: with CHECK CONDITION that is an
+// error without an explanation.
+Sense decode_sense(Bytes data);
 
 }  // namespace holdfast::scsi

@@ -14,22 +14,12 @@ namespace {
 // Single-level LUN structure, peripheral device addressing (SAM-5 4.7).
 uint64_t lun_field(uint16_t lun) { return uint64_t{lun} << 48; }
 
-// Key and codes of fixed or descriptor sense data as it lies in a SCSI Response.
+// The sense data of a SCSI Response follows its length (RFC 7143 11.4.7.2).
 scsi::Sense parse_sense(base::Bytes data) {
-  scsi::Sense sense;
-  if (data.size() < 2 + 8) return sense;
-  const base::Bytes bytes = data.subspan(2);
-  const uint8_t format = bytes[0] & 0x7f;
-  if (format == 0x72 || format == 0x73) {
-    sense.key = static_cast<scsi::SenseKey>(bytes[1] & 0x0f);
-    sense.asc = bytes[2];
-    sense.ascq = bytes[3];
-  } else if (bytes.size() >= 14) {
-    sense.key = static_cast<scsi::SenseKey>(bytes[2] & 0x0f);
-    sense.asc = bytes[12];
-    sense.ascq = bytes[13];
-  }
-  return sense;
+  if (data.size() < 2) return {};
+  const size_t length = base::load<base::be16>(data);
+  data = data.subspan(2);
+  return scsi::decode_sense(data.first(std::min(length, data.size())));
 }
 
 }  // namespace

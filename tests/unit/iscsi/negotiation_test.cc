@@ -30,7 +30,9 @@ std::string words(base::Bytes bytes) {
 }
 
 struct Side {
-  explicit Side(Role role, const LocalParameters& local = {}) : negotiation(role, local) {}
+  explicit Side(Role role, const LocalParameters& local = {},
+                SessionType type = SessionType::normal)
+      : negotiation(role, local, type) {}
 
   base::Result<std::string> receive(std::string_view list, Phase phase = Phase::operational) {
     const std::string text = wire(list);
@@ -377,6 +379,47 @@ TEST(Negotiation, InitiatorLearnsWhatTheTargetStates) {
   EXPECT_EQ(initiator.negotiation.peer().target_alias, "store");
   EXPECT_EQ(initiator.error("SessionType=Normal"), Errc::protocol);
   EXPECT_EQ(initiator.error("TargetPortalGroupTag=65536", Phase::security), Errc::protocol);
+}
+
+// Some targets state their tag and alias in every stage.
+TEST(Negotiation, TargetsMayRepeatWhatTheyStateButNotChangeIt) {
+  Side initiator(Role::initiator);
+  EXPECT_FALSE(initiator.negotiation.peer().portal_group_tag.has_value());
+  ASSERT_TRUE(initiator.receive("TargetPortalGroupTag=0 TargetAlias=store", Phase::security));
+  EXPECT_EQ(initiator.negotiation.peer().portal_group_tag, uint16_t{0});
+  ASSERT_TRUE(initiator.receive("TargetPortalGroupTag=0 TargetAlias=store"));
+  EXPECT_EQ(initiator.error("TargetPortalGroupTag=1"), Errc::protocol);
+  EXPECT_EQ(initiator.error("TargetPortalGroupTag=x"), Errc::protocol);
+  EXPECT_EQ(initiator.error("TargetAlias=other"), Errc::protocol);
+  ASSERT_TRUE(initiator.receive("MaxRecvDataSegmentLength=65536"));
+  EXPECT_EQ(initiator.error("MaxRecvDataSegmentLength=65536"), Errc::protocol);
+}
+
+TEST(Negotiation, AnInitiatorsDiscoverySessionOffersOnlyWhatMatters) {
+  Side initiator(Role::initiator, {}, SessionType::discovery);
+  const std::string offer = initiator.offer();
+  EXPECT_EQ(offer.find("InitialR2T"), std::string::npos) << offer;
+  EXPECT_NE(offer.find("HeaderDigest="), std::string::npos) << offer;
+  EXPECT_EQ(*initiator.receive("MaxConnections=4"), "MaxConnections=Irrelevant");
+}
+
+// A target that leaves the stage without answering everything means the defaults by it.
+TEST(Negotiation, WhatIsLeftUnansweredKeepsItsDefault) {
+  Side initiator(Role::initiator, {.initial_r2t = false});
+  initiator.offer();
+  ASSERT_TRUE(initiator.receive("HeaderDigest=CRC32C DataDigest=None"));
+  EXPECT_TRUE(initiator.negotiation.waiting_for_answers());
+  ASSERT_TRUE(initiator.negotiation.end_stage().has_value());
+  EXPECT_FALSE(initiator.negotiation.waiting_for_answers());
+  SessionParameters expected;
+  expected.header_digest = true;
+  expected.max_recv_data_segment_length = LocalParameters{}.max_recv_data_segment_length;
+  EXPECT_EQ(initiator.active(), expected);
+
+  Side strict(Role::initiator, {.data_digest = DigestChoice::required});
+  strict.offer();
+  ASSERT_TRUE(strict.receive("HeaderDigest=None"));
+  EXPECT_EQ(strict.negotiation.end_stage().error().code, Errc::protocol);
 }
 
 TEST(Negotiation, FullFeaturePhaseTakesFewKeys) {

@@ -125,5 +125,103 @@ TEST(Sense, SameCodeIgnoresDetails) {
   EXPECT_FALSE(kReservationsReleased.same_code(kReservationsPreempted));
 }
 
+std::vector<uint8_t> encoded_bytes(const Sense& sense, bool descriptor) {
+  return build_checked([&](MutableBytes out) { return encode(sense, descriptor, out); });
+}
+
+TEST(Sense, WhatWeEncodeDecodesToTheSame) {
+  Sense progress = kNotReadyBecoming;
+  progress.progress = 0x8001;
+  const Sense table[] = {
+      kNoSense,
+      kPowerOn,
+      kMiscompare.with_information(0xfffffffe),
+      kInvalidFieldInCdb.at_cdb(0x123, 0),
+      kInvalidFieldInCdb.at_cdb(2, 7).with_information(9),
+      kInvalidFieldInParameterList.at_parameter(4),
+      progress,
+  };
+  for (const Sense& sense : table) {
+    EXPECT_EQ(decode_sense(encoded_bytes(sense, false)), sense);
+    EXPECT_EQ(decode_sense(encoded_bytes(sense, true)), sense);
+  }
+  const Sense far = kReadError.with_information(0x0102030405060708);
+  EXPECT_EQ(decode_sense(encoded_bytes(far, true)), far);
+}
+
+TEST(Sense, DecodesDeferredErrorsAsSuch) {
+  const Sense fixed = decode_sense(from_hex("710003000000000a000000000c0000000000"));
+  EXPECT_TRUE(fixed.deferred);
+  EXPECT_TRUE(fixed.same_code(kWriteError));
+  const Sense descriptor = decode_sense(from_hex("73030c0000000000"));
+  EXPECT_TRUE(descriptor.deferred);
+  EXPECT_TRUE(descriptor.same_code(kWriteError));
+  EXPECT_FALSE(decode_sense(from_hex("72030c0000000000")).deferred);
+}
+
+TEST(Sense, DecodesDescriptorsInAnyOrderAndSkipsOthers) {
+  // Command specific information, key specific, a vendor's, information.
+  const Sense sense =
+      decode_sense(from_hex("7205240000000026"
+                            "010a00000000000000000007"
+                            "02060000c9000500"
+                            "80040a0b0c0d"
+                            "000a80000000000100000002"));
+  EXPECT_EQ(sense, kInvalidFieldInCdb.at_cdb(5, 1).with_information(0x1'0000'0002));
+}
+
+TEST(Sense, DecodesOnlyWhatIsValid) {
+  // VALID and SKSV are 0.
+  EXPECT_EQ(decode_sense(from_hex("700005000012340a00000000240000480002")), kInvalidFieldInCdb);
+  EXPECT_EQ(decode_sense(from_hex("7205240000000014"
+                                  "000a00000000000000000009"
+                                  "0206000048000200")),
+            kInvalidFieldInCdb);
+  // A medium error's key specific bytes are a retry count: neither a field nor progress.
+  EXPECT_EQ(decode_sense(from_hex("700003000000000a00000000110000800007")), kReadError);
+}
+
+TEST(Sense, DecodesSenseOfOtherMakers) {
+  // 252 bytes with vendor data behind, as arrays send it.
+  std::vector<uint8_t> longer = from_hex("70000600000000f4000000002a0600000000");
+  longer.resize(252, 0xee);
+  EXPECT_EQ(decode_sense(longer), kAsymmetricAccessChanged);
+  // A key without a name here: COPY ABORTED.
+  EXPECT_EQ(static_cast<int>(decode_sense(from_hex("720a0d0100000000")).key), 0x0a);
+}
+
+// Cut off anywhere: what is there counts, what is not there whole does not.
+TEST(Sense, DecodesTruncatedData) {
+  const Sense whole = kInvalidFieldInCdb.at_cdb(2, 3).with_information(5);
+  for (const bool descriptor : {false, true}) {
+    const auto bytes = encoded_bytes(whole, descriptor);
+    for (size_t n = 0; n < bytes.size(); ++n) {
+      const Sense cut = decode_sense(Bytes(bytes).first(n));
+      EXPECT_TRUE(!cut.field || cut.field == whole.field) << n;
+      EXPECT_TRUE(!cut.information || cut.information == whole.information) << n;
+      EXPECT_TRUE(n <= 3 || cut.key == whole.key) << n;
+      EXPECT_TRUE(n <= 12 || cut.asc == whole.asc) << n;
+      EXPECT_FALSE(cut == whole) << n;
+    }
+    EXPECT_EQ(decode_sense(bytes), whole);
+  }
+}
+
+TEST(Sense, LengthsInTheDataBoundIt) {
+  // ADDITIONAL SENSE LENGTH 2: no ASC, although the buffer goes on.
+  EXPECT_EQ(decode_sense(from_hex("7000050000000002000000002400")).asc, 0);
+  // The descriptor says more than there is; one has length 0.
+  EXPECT_EQ(decode_sense(from_hex("720311000000000c000a8000010203040506")), kReadError);
+  EXPECT_EQ(decode_sense(from_hex("72031100000000040000000a")), kReadError);
+  // Descriptors behind ADDITIONAL SENSE LENGTH.
+  EXPECT_EQ(decode_sense(from_hex("7203110000000000000a80000000000000000009")), kReadError);
+}
+
+TEST(Sense, UnknownFormatsSayNothing) {
+  EXPECT_EQ(decode_sense({}), kNoSense);
+  EXPECT_EQ(decode_sense(from_hex("7f0005000000000a000000002400")), kNoSense);
+  EXPECT_EQ(decode_sense(from_hex("000005000000000a000000002400")), kNoSense);
+}
+
 }  // namespace
 }  // namespace holdfast::scsi
