@@ -1,0 +1,121 @@
+#pragma once
+// Ghosts: writes that were given to a session which died before it answered, so that nobody knows
+// whether they land, or when. Their ranges are kept until a fence or time has proved that they
+// cannot land any more; what would be overwritten by one waits. docs/mpio.md, "Ghosts".
+
+#include <boost/intrusive/list.hpp>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+#include "common/io/loop.h"
+#include "common/io/shared_block_device.h"
+#include "mpio/limits.h"
+
+namespace holdfast::mpio {
+
+struct ByteRange {
+  uint64_t offset = 0;
+  uint64_t length = 0;
+
+  // Saturates: a range that came from a caller cannot wrap around to overlap nothing.
+  uint64_t end() const { return length > UINT64_MAX - offset ? UINT64_MAX : offset + length; }
+  bool empty() const { return length == 0; }
+  bool overlaps(const ByteRange& other) const {
+    return !empty() && !other.empty() && offset < other.end() && other.offset < end();
+  }
+  bool operator==(const ByteRange&) const = default;
+};
+
+// A session of a path: the path's number, and which of its sessions.
+struct SessionId {
+  uint32_t path = 0;
+  uint32_t incarnation = 0;
+  bool operator==(const SessionId&) const = default;
+};
+
+// Which new requests must wait for the ghosts they overlap. A read need not: the write it could
+// miss was reissued, with the same data, before the caller heard of it.
+constexpr bool waits_for_ghosts(io::BlockRequest::Kind kind) {
+  switch (kind) {
+    case io::BlockRequest::Kind::write:
+    case io::BlockRequest::Kind::discard:
+    case io::BlockRequest::Kind::write_zeroes:
+    case io::BlockRequest::Kind::compare_and_write:
+      return true;
+    case io::BlockRequest::Kind::read:
+    case io::BlockRequest::Kind::flush:
+      return false;
+  }
+  return true;
+}
+
+// Embedded in whoever waits; on one list at most, and unlinks itself when it dies.
+struct GhostWaiter {
+  ByteRange range;
+  boost::intrusive::list_member_hook<boost::intrusive::link_mode<boost::intrusive::auto_unlink>>
+      hook;
+  bool waits() const { return hook.is_linked(); }
+};
+using GhostWaiters = boost::intrusive::list<
+    GhostWaiter,
+    boost::intrusive::member_hook<GhostWaiter,
+                                  boost::intrusive::list_member_hook<
+                                      boost::intrusive::link_mode<boost::intrusive::auto_unlink>>,
+                                  &GhostWaiter::hook>,
+    boost::intrusive::constant_time_size<false>>;
+
+// Owner: the device. All memory is taken at construction.
+class Ghosts {
+ public:
+  struct Ghost {
+    ByteRange range;
+    SessionId session;
+    io::Instant since{};
+    // When nothing of that session can land any more, counted from the reset of its socket. None:
+    // only a fence clears it.
+    std::optional<io::Instant> held_until{};
+    bool merged = false;  // of several sessions: only time clears it
+  };
+
+  explicit Ghosts(size_t capacity = kMaxGhosts);
+
+  // Never refuses. Without a free place it widens what is there, which only makes more requests
+  // wait.
+  void add(const Ghost& ghost);
+  bool empty() const { return ghosts_.empty(); }
+  size_t size() const { return ghosts_.size(); }
+  const std::vector<Ghost>& all() const { return ghosts_; }
+  uint64_t merges() const { return merges_; }
+
+  bool overlaps(const ByteRange& range) const;
+  // May the session still have some? True also while any merged ghost is there.
+  bool has_session(SessionId session) const;
+
+  // Proof: the session's writes cannot land any more. Merged ghosts stay: others may be in them.
+  void clear_session(SessionId session);
+  // What its time has gone by for.
+  void clear_expired(io::Instant now);
+  std::optional<io::Instant> next_expiry() const;
+
+  // Waits until nothing overlaps its range. Precondition: overlaps(waiter.range).
+  void wait(GhostWaiter& waiter);
+  // Those that need not wait any more, in the order in which they began to, onto the end of `out`.
+  // After a clear_*; the driver then goes through `out`, from its own turn of the loop.
+  void take_ready(GhostWaiters& out);
+  bool has_waiters() const { return !waiters_.empty(); }
+
+ private:
+  bool make_room(const Ghost& ghost);
+  void absorb(Ghost& into, const Ghost& ghost);
+  void find_hull();
+
+  std::vector<Ghost> ghosts_;
+  size_t capacity_;
+  ByteRange hull_;  // of all of them: most requests are far from any ghost
+  GhostWaiters waiters_;
+  uint64_t merges_ = 0;
+};
+
+}  // namespace holdfast::mpio
