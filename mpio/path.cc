@@ -157,6 +157,7 @@ void Path::on_ended(const initiator::SessionEnd& end) noexcept {
   services_.loop.stop(look_timer_);
   detector_.reset();
   probe_.reset();
+  probing_ = refresh_wanted_ = false;
   load_.oldest_in_flight.reset();
   switch (state()) {
     case PathState::failed:
@@ -209,14 +210,35 @@ void Path::on_async(const initiator::AsyncMessage& message) noexcept {
 // --- probing ---
 
 void Path::start_probe() {
+  if (probing_) return;  // a refresh is under way: readmitted, and its answer will do
   probe_.emplace(*session_);
+  probing_ = true;
   probe_->start(settings_.lun, [this](base::Result<initiator::LunFacts> facts) noexcept {
-    if (state() != PathState::probe) return;
-    if (!facts.has_value()) return apply(PathEvent::attempt_failed, facts.error().what);
+    probing_ = false;
+    const bool probed = state() == PathState::probe;
+    if (!facts.has_value()) {
+      if (probed) apply(PathEvent::attempt_failed, facts.error().what);
+      return;
+    }
     facts_ = std::move(*facts);
-    for (const scsi::Sense& sense : facts_->attentions) owner_.on_unit_attention(*this, sense);
-    if (state() == PathState::probe) owner_.on_path_facts(*this);
+    const std::vector<scsi::Sense> attentions = facts_->attentions;
+    for (const scsi::Sense& sense : attentions) owner_.on_unit_attention(*this, sense);
+    if (state() == PathState::probe) {
+      owner_.on_path_facts(*this);
+    } else if (in_service(state())) {
+      owner_.on_path_refreshed(*this);
+    }
+    if (std::exchange(refresh_wanted_, false)) refresh();
   });
+}
+
+void Path::refresh() {
+  if (session_ == nullptr || !session_->up() || !session_->has_slot()) return;
+  if (probing_) {
+    refresh_wanted_ = true;
+    return;
+  }
+  if (in_service(state())) start_probe();
 }
 
 void Path::probed(PathEvent verdict, const char* why) {

@@ -36,6 +36,7 @@ class PathOwner {
   virtual void on_path_down(Path& path) noexcept = 0;
   // The unit was asked what it is: answers with Path::probed(), at once or later.
   virtual void on_path_facts(Path& path) noexcept = 0;
+  virtual void on_path_refreshed(Path& path) noexcept = 0;  // facts() are new
   virtual void on_unit_attention(Path& path, const scsi::Sense& sense) noexcept = 0;
   // The target moves an idle unit's access state.
   virtual void on_access_refused(Path& path, const scsi::Sense& sense) noexcept = 0;
@@ -78,6 +79,8 @@ class Path final : public initiator::SessionEvents {
     if (state() == PathState::fencing) apply(PathEvent::fence_done);
   }
   void set_profile(const Profile& profile);
+  // Asks the unit anew what it is, while I/O goes on: size, limits, access state.
+  void refresh();
   // The path of the same address may have come back: no need to wait any longer.
   void link_changed(bool up);
   // Nothing of it is left to wait for.
@@ -136,6 +139,8 @@ class Path final : public initiator::SessionEvents {
   std::optional<Detector> detector_;
   std::unique_ptr<initiator::Session> session_;
   std::optional<initiator::LunProbe> probe_;
+  bool probing_ = false;
+  bool refresh_wanted_ = false;
   std::optional<initiator::LunFacts> facts_;
   std::optional<iscsi::TargetAddress> redirect_;
   uint32_t redirects_ = 0;

@@ -1,0 +1,166 @@
+#include "mpio/fence.h"
+
+#include <utility>
+
+#include "common/base/log.h"
+
+namespace holdfast::mpio {
+namespace {
+
+constexpr const char* kLog = "fence";
+
+}  // namespace
+
+Fence::Fence(const Path::Services& services, FenceOwner& owner, Path& dead, SessionId session,
+             const FenceSituation& situation)
+    : services_(services),
+      owner_(owner),
+      dead_(dead),
+      session_(session),
+      since_(services.loop.now()),
+      plan_(situation, since_, since_) {
+  reset_.owner = this;
+}
+
+Fence::~Fence() {
+  ASSERT(login_ == nullptr && !reset_.busy());
+  services_.loop.stop(timer_);
+}
+
+void Fence::start() {
+  started_ = true;
+  LOG_INFO(kLog, "path {}: writes of its session {} are of unknown fate: {}",
+           dead_.settings().name, session_.incarnation, to_string(plan_.step()));
+  take(plan_.step());
+}
+
+bool Fence::same_portal_group(const Path& survivor) const {
+  const auto ours = dead_.portal_group_tag();
+  return ours.has_value() && ours == survivor.portal_group_tag();
+}
+
+void Fence::on_survivors_changed() {
+  if (!started_ || plan_.cleared() || abandoned_) return;
+  Path* survivor = owner_.survivor(dead_);
+  take(plan_.on_survivor(survivor != nullptr, survivor != nullptr && same_portal_group(*survivor),
+                         services_.loop.now()));
+}
+
+void Fence::on_own_login() {
+  if (!started_ || plan_.cleared() || abandoned_) return;
+  take(plan_.on_own_login(services_.loop.now()));
+}
+
+void Fence::cancel_login() {
+  if (login_ != nullptr) login_->close(true, "the path logs in itself");
+}
+
+void Fence::abandon() {
+  abandoned_ = true;
+  services_.loop.stop(timer_);
+  cancel_login();
+  if (finished()) owner_.on_fence_finished(*this);
+}
+
+void Fence::on_timer() noexcept {
+  if (plan_.cleared() || abandoned_) return;
+  // What is under way is given up; its answer, should it come, is noted.
+  cancel_login();
+  take(plan_.on_time(services_.loop.now()));
+}
+
+void Fence::answer(FenceStep step, FenceOutcome outcome) {
+  if (plan_.cleared() || abandoned_) return;
+  take(plan_.on_answer(step, outcome, services_.loop.now()));
+}
+
+// The plan's word on what to do now.
+void Fence::take(FenceStep step) {
+  if (step == FenceStep::cleared) {
+    services_.loop.stop(timer_);
+    const auto took = std::chrono::duration_cast<std::chrono::milliseconds>(
+        services_.loop.now() - since_);
+    LOG_INFO(kLog, "path {}: session {} is fenced after {} ms: {}", dead_.settings().name,
+             session_.incarnation, took.count(), to_string(plan_.proof()));
+    owner_.on_fence_cleared(*this);
+    if (!std::exchange(told_waits_, true)) owner_.on_fence_waits(*this);
+    if (finished()) owner_.on_fence_finished(*this);  // may destroy this object
+    return;
+  }
+  arm_timer();
+  if (step == FenceStep::wait) {
+    begun_ = step;
+    if (!std::exchange(told_waits_, true)) owner_.on_fence_waits(*this);
+    return;
+  }
+  begin(step);
+}
+
+void Fence::arm_timer() {
+  services_.loop.stop(timer_);
+  if (const std::optional<io::Instant> deadline = plan_.deadline()) {
+    services_.loop.start(timer_, *deadline - services_.loop.now());
+  }
+}
+
+void Fence::begin(FenceStep step) {
+  begun_ = step;
+  if (step == FenceStep::reinstate) return begin_reinstatement();
+  if (step == FenceStep::unit_reset) return begin_unit_reset();
+  answer(step, FenceOutcome::failed);  // a session has no key of its own
+}
+
+// F1. The login stays until the plan says more: it is the session that ended the old one.
+void Fence::begin_reinstatement() {
+  if (login_ != nullptr) return;  // the one before has not ended; on_ended() goes on
+  Path* survivor = owner_.survivor(dead_);
+  if (survivor == nullptr) return answer(FenceStep::reinstate, FenceOutcome::failed);
+  initiator::Session::Options options = dead_.settings().session;
+  options.portal = survivor->settings().session.portal;
+  options.connect = survivor->settings().session.connect;
+  if (const std::optional<io::Instant> deadline = plan_.deadline()) {
+    options.login_timeout = *deadline - services_.loop.now();
+  }
+  login_was_up_ = false;
+  login_ = std::make_unique<initiator::Session>(services_.loop, services_.network,
+                                                services_.random, std::move(options), *this);
+  login_->start();
+}
+
+void Fence::on_up() noexcept {
+  login_was_up_ = true;
+  login_->logout();  // it has done what it was for; the path will use the ISID again
+  answer(FenceStep::reinstate, FenceOutcome::done);
+}
+
+void Fence::on_ended(const initiator::SessionEnd& end) noexcept {
+  const std::unique_ptr<initiator::Session> ended = std::move(login_);
+  if (!login_was_up_) {
+    LOG_INFO(kLog, "path {}: the login of its fence failed: {}", dead_.settings().name, end.why);
+    if (!plan_.cleared() && !abandoned_) return answer(FenceStep::reinstate, FenceOutcome::failed);
+  } else if (!plan_.cleared() && !abandoned_ && plan_.step() == FenceStep::reinstate) {
+    return begin_reinstatement();
+  }
+  if (finished()) owner_.on_fence_finished(*this);  // may destroy this object
+}
+
+// F2.
+void Fence::begin_unit_reset() {
+  if (reset_.busy()) return;
+  Path* survivor = owner_.survivor(dead_);
+  if (survivor == nullptr) return answer(FenceStep::unit_reset, FenceOutcome::failed);
+  reset_.function = iscsi::TaskFunction::logical_unit_reset;
+  reset_.lun = survivor->settings().lun;
+  survivor->session()->manage(reset_);
+}
+
+void Fence::on_reset_done() noexcept {
+  const bool done =
+      reset_.answered && reset_.response == iscsi::TaskResponse::function_complete;
+  if (!plan_.cleared() && !abandoned_) {
+    return answer(FenceStep::unit_reset, done ? FenceOutcome::done : FenceOutcome::failed);
+  }
+  if (finished()) owner_.on_fence_finished(*this);
+}
+
+}  // namespace holdfast::mpio

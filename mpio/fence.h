@@ -1,0 +1,90 @@
+#pragma once
+// Carries out the fence plan of one dead session that left writes of unknown fate: through surviving
+// paths, until it is proved that none of them can land any more. docs/mpio.md, "The fence".
+//
+// Owner: Device, from the end of the session until finished().
+
+#include <memory>
+
+#include "initiator/session.h"
+#include "mpio/fence_plan.h"
+#include "mpio/ghosts.h"
+#include "mpio/path.h"
+
+namespace holdfast::mpio {
+
+class Fence;
+
+class FenceOwner {
+ public:
+  virtual ~FenceOwner() = default;
+  // A path in service to the same unit, preferably of this portal group; null: none.
+  virtual Path* survivor(const Path& dead) noexcept = 0;
+  // The path of the fence need not wait for it: it is cleared, or only time or the path's own login
+  // can clear it.
+  virtual void on_fence_waits(Fence& fence) noexcept = 0;
+  // Proved. The fence is destroyed once finished().
+  virtual void on_fence_cleared(Fence& fence) noexcept = 0;
+  virtual void on_fence_finished(Fence& fence) noexcept = 0;
+};
+
+class Fence final : public initiator::SessionEvents {
+ public:
+  Fence(const Path::Services& services, FenceOwner& owner, Path& dead, SessionId session,
+        const FenceSituation& situation);
+  Fence(const Fence&) = delete;
+  Fence& operator=(const Fence&) = delete;
+  ~Fence() override;
+
+  void start();
+  // Paths have come or gone.
+  void on_survivors_changed();
+  // The dead session's own path has logged in with its ISID.
+  void on_own_login();
+  // The path is about to use the ISID itself: no login of the fence may follow it.
+  void cancel_login();
+  // The device ends: nothing is promised any more.
+  void abandon();
+
+  const Path& path() const { return dead_; }
+  SessionId session() const { return session_; }
+  const FencePlan& plan() const { return plan_; }
+  io::Instant since() const { return since_; }
+  // Cleared or abandoned, and nothing of it is under way.
+  bool finished() const {
+    return (plan_.cleared() || abandoned_) && login_ == nullptr && !reset_.busy();
+  }
+
+ private:
+  void on_up() noexcept override;
+  void on_ended(const initiator::SessionEnd& end) noexcept override;
+  void on_timer() noexcept;
+  void on_reset_done() noexcept;
+
+  void take(FenceStep step);
+  void begin(FenceStep step);
+  void begin_reinstatement();
+  void begin_unit_reset();
+  void answer(FenceStep step, FenceOutcome outcome);
+  void arm_timer();
+  bool same_portal_group(const Path& survivor) const;
+
+  Path::Services services_;
+  FenceOwner& owner_;
+  Path& dead_;
+  SessionId session_;
+  io::Instant since_;
+  FencePlan plan_;
+  FenceStep begun_ = FenceStep::wait;  // what is under way
+  bool started_ = false;
+  bool told_waits_ = false;
+  bool abandoned_ = false;
+  std::unique_ptr<initiator::Session> login_;
+  bool login_was_up_ = false;
+  initiator::TaskManagement reset_{[](initiator::TaskManagement& function) noexcept {
+    static_cast<Fence*>(function.owner)->on_reset_done();
+  }};
+  io::TimerOf<Fence, &Fence::on_timer> timer_{*this};
+};
+
+}  // namespace holdfast::mpio
