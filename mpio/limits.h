@@ -90,6 +90,8 @@ inline constexpr auto kUnitAttentionDedupe = 2s;
 inline constexpr auto kDefaultGhostHold = 15s;
 // A fence step that fails is tried again: once, the next step or the hold is better than a third.
 inline constexpr uint8_t kFenceTries = 2;
+inline constexpr auto kFenceRetry = 5s;       // then all steps once more
+inline constexpr auto kFenceStepLimit = 15s;  // of a step, where no hold bounds it
 
 // Marginal paths.
 inline constexpr auto kHealthWindow = 2s;

@@ -1,0 +1,294 @@
+#include "mpio/fence_plan.h"
+
+#include <gtest/gtest.h>
+
+#include <string>
+#include <vector>
+
+#include "common/base/random.h"
+
+namespace holdfast::mpio {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+using Step = FenceStep;
+
+const io::Instant kReset = io::Instant{} + seconds(100);
+const io::Instant kStart = kReset + milliseconds(5);
+const TargetKnowledge kDrains{.drains_on_reinstatement = Known::yes,
+                              .unit_reset_waits = Known::yes,
+                              .preempt_drains = Known::yes};
+const TargetKnowledge kTgt{.drains_on_reinstatement = Known::no,
+                           .unit_reset_waits = Known::yes,
+                           .preempt_drains = Known::no};
+
+FenceSituation survivor_in_group(TargetKnowledge target) {
+  return {.survivor = true, .same_portal_group = true, .target = target};
+}
+
+TEST(FencePlan, ADrainingTargetIsClearedByReinstatement) {
+  FencePlan plan(survivor_in_group(kDrains), kReset, kStart);
+  EXPECT_EQ(plan.step(), Step::reinstate);
+  EXPECT_EQ(plan.deadline(), kReset + io::Duration(kDefaultGhostHold)) << "it may have to drain";
+  EXPECT_EQ(plan.on_answer(Step::reinstate, FenceOutcome::done, kStart), Step::cleared);
+  EXPECT_EQ(plan.proof(), FenceProof::reinstated);
+}
+
+TEST(FencePlan, TgtNeedsTheResetToo) {
+  FencePlan plan(survivor_in_group(kTgt), kReset, kStart);
+  EXPECT_EQ(plan.on_answer(Step::reinstate, FenceOutcome::done, kStart), Step::unit_reset);
+  EXPECT_FALSE(plan.cleared());
+  EXPECT_EQ(plan.on_answer(Step::unit_reset, FenceOutcome::done, kStart), Step::cleared);
+  EXPECT_EQ(plan.proof(), FenceProof::unit_reset);
+}
+
+TEST(FencePlan, AnUnknownTargetIsTreatedAsOneThatDoesNotDrain) {
+  FencePlan plan(survivor_in_group({}), kReset, kStart);
+  EXPECT_EQ(plan.on_answer(Step::reinstate, FenceOutcome::done, kStart), Step::unit_reset);
+}
+
+TEST(FencePlan, InAClusterTheResetIsTheAdministratorsDecision) {
+  FenceSituation situation = survivor_in_group(kTgt);
+  situation.in_cluster = true;
+  FencePlan without(situation, kReset, kStart);
+  EXPECT_EQ(without.on_answer(Step::reinstate, FenceOutcome::done, kStart), Step::wait);
+  situation.unit_reset_in_cluster = true;
+  FencePlan with(situation, kReset, kStart);
+  EXPECT_EQ(with.on_answer(Step::reinstate, FenceOutcome::done, kStart), Step::unit_reset);
+}
+
+TEST(FencePlan, InAClusterTheOwnKeyIsNeverPreempted) {
+  FenceSituation situation{
+      .survivor = true, .same_portal_group = false, .target = kDrains, .session_key = true};
+  EXPECT_EQ(FencePlan(situation, kReset, kStart).step(), Step::preempt);
+  situation.in_cluster = true;
+  EXPECT_EQ(FencePlan(situation, kReset, kStart).step(), Step::wait);
+}
+
+TEST(FencePlan, AnotherPortalGroupCannotReinstateNorTrustAReset) {
+  FencePlan plan({.survivor = true, .same_portal_group = false, .target = kTgt}, kReset, kStart);
+  EXPECT_EQ(plan.step(), Step::wait) << "unread commands would run after the reset";
+  EXPECT_EQ(plan.on_own_login(kStart + seconds(1)), Step::unit_reset);
+  EXPECT_EQ(plan.on_answer(Step::unit_reset, FenceOutcome::done, kStart + seconds(2)),
+            Step::cleared);
+}
+
+TEST(FencePlan, TheHoldCountsFromTheResetOfTheSocket) {
+  FencePlan plan({.hold = seconds(15)}, kReset, kReset + seconds(3));
+  EXPECT_EQ(plan.step(), Step::wait);
+  EXPECT_EQ(plan.hold_until(), kReset + seconds(15));
+  EXPECT_EQ(plan.on_time(kReset + seconds(15) - io::Duration(1)), Step::wait);
+  EXPECT_EQ(plan.on_time(kReset + seconds(15)), Step::cleared);
+  EXPECT_EQ(plan.proof(), FenceProof::time);
+}
+
+TEST(FencePlan, AFailedStepIsTriedOnceMoreThenTheNextThenAllAgain) {
+  FencePlan plan({.survivor = true, .same_portal_group = true, .target = kTgt, .hold = seconds(60)},
+                 kReset, kStart);
+  EXPECT_EQ(plan.on_answer(Step::reinstate, FenceOutcome::failed, kStart), Step::reinstate);
+  EXPECT_EQ(plan.on_answer(Step::reinstate, FenceOutcome::failed, kStart), Step::wait);
+  ASSERT_EQ(plan.deadline(), kStart + io::Duration(kFenceRetry));
+  EXPECT_EQ(plan.on_time(kStart + kFenceRetry), Step::reinstate);
+}
+
+TEST(FencePlan, TheSurvivorMayDieAndAnotherCome) {
+  FencePlan plan(survivor_in_group(kTgt), kReset, kStart);
+  EXPECT_EQ(plan.on_survivor(false, false, kStart), Step::wait);
+  EXPECT_EQ(plan.deadline(), plan.hold_until());
+  EXPECT_EQ(plan.on_survivor(true, true, kStart), Step::reinstate);
+  plan.on_answer(Step::reinstate, FenceOutcome::done, kStart);
+  EXPECT_EQ(plan.on_survivor(false, false, kStart), Step::wait);
+  EXPECT_EQ(plan.on_survivor(true, false, kStart), Step::unit_reset)
+      << "the old session stays dead";
+}
+
+TEST(FencePlan, TheOnlyPathFencesItself) {
+  FencePlan plan({.survivor = false, .target = kDrains}, kReset, kStart);
+  EXPECT_EQ(plan.step(), Step::wait);
+  EXPECT_EQ(plan.on_own_login(kStart + seconds(1)), Step::cleared);
+  EXPECT_EQ(plan.proof(), FenceProof::reinstated);
+}
+
+TEST(FencePlan, WithoutAHoldAStepStillHasATime) {
+  FenceSituation situation = survivor_in_group(kTgt);
+  situation.hold.reset();
+  FencePlan plan(situation, kReset, kStart);
+  ASSERT_EQ(plan.deadline(), kStart + io::Duration(kFenceStepLimit));
+  EXPECT_EQ(plan.on_time(kStart + kFenceStepLimit), Step::reinstate) << "the second try";
+  EXPECT_EQ(plan.on_time(*plan.deadline()), Step::wait);
+  EXPECT_EQ(plan.on_time(*plan.deadline()), Step::reinstate) << "time alone never clears it";
+}
+
+// Every situation, every order of events: judged by facts that the test keeps itself.
+class Judge {
+ public:
+  explicit Judge(const FenceSituation& situation)
+      : situation_(situation), plan_(situation, kReset, kStart) {}
+
+  static constexpr int kEvents = 8;
+
+  void event(int number) {
+    const Step step = plan_.step();
+    switch (number) {
+      case 0:
+        note(step);
+        plan_.on_answer(step, FenceOutcome::done, now_);
+        break;
+      case 1:
+        plan_.on_answer(step, FenceOutcome::failed, now_);
+        break;
+      case 2:
+        now_ += seconds(4);
+        plan_.on_time(now_);
+        break;
+      case 3:
+        if (plan_.deadline()) now_ = std::max(now_, *plan_.deadline());
+        plan_.on_time(now_);
+        break;
+      case 4:
+        survivor_ = false;
+        plan_.on_survivor(false, false, now_);
+        break;
+      case 5:
+      case 6:
+        survivor_ = true;
+        same_group_ = number == 5;
+        plan_.on_survivor(true, same_group_, now_);
+        break;
+      case 7:
+        ended_ = true;
+        plan_.on_own_login(now_);
+        break;
+      default:
+        break;
+    }
+  }
+
+  // Empty: all is right.
+  std::string verdict() const {
+    const bool by_time = situation_.hold && now_ >= kReset + *situation_.hold;
+    const bool drained = ended_ && situation_.target.drains_on_reinstatement == Known::yes;
+    switch (plan_.proof()) {
+      case FenceProof::none:
+        if (plan_.cleared()) return "cleared without a proof";
+        if (drained || reset_) return "not cleared in spite of a proof";
+        break;
+      case FenceProof::reinstated:
+        if (!drained) return "no draining reinstatement";
+        break;
+      case FenceProof::unit_reset:
+        if (!reset_) return "no reset after the end of the session";
+        break;
+      case FenceProof::preempted:
+        if (!preempted_ || situation_.target.preempt_drains != Known::yes) return "no preempt";
+        break;
+      case FenceProof::time:
+        if (!by_time) return "the hold has not gone by";
+        break;
+    }
+    if (plan_.cleared()) return plan_.proof() == FenceProof::none ? "no proof" : "";
+    const Step step = plan_.step();
+    if (step == Step::wait) return "";
+    if (!survivor_) return "a step without a survivor";
+    if (step == Step::reinstate && (!same_group_ || ended_)) return "a useless reinstatement";
+    if (step == Step::unit_reset &&
+        (!ended_ || (situation_.in_cluster && !situation_.unit_reset_in_cluster))) {
+      return "a reset that may not be";
+    }
+    if (step == Step::preempt && (situation_.in_cluster || !situation_.session_key)) {
+      return "a preempt of the node's key";
+    }
+    if (!plan_.deadline()) return "a step without a time";
+    return "";
+  }
+
+  // Whatever happened, the hold ends it.
+  bool ends() {
+    if (!situation_.hold) return true;
+    plan_.on_time(std::max(now_, kReset + *situation_.hold));
+    return plan_.cleared();
+  }
+
+ private:
+  void note(Step step) {
+    if (step == Step::reinstate) ended_ = true;
+    if (step == Step::unit_reset && ended_ && situation_.target.unit_reset_waits != Known::no) {
+      reset_ = true;
+    }
+    if (step == Step::preempt) preempted_ = true;
+  }
+
+  FenceSituation situation_;
+  FencePlan plan_;
+  io::Instant now_ = kStart;
+  bool survivor_ = situation_.survivor;
+  bool same_group_ = situation_.same_portal_group;
+  bool ended_ = false;
+  bool reset_ = false;
+  bool preempted_ = false;
+};
+
+std::vector<FenceSituation> every_situation() {
+  std::vector<FenceSituation> all;
+  const Known known[] = {Known::no, Known::yes, Known::unknown};
+  for (const Known drains : known) {
+    for (const Known reset : known) {
+      for (const Known preempt : known) {
+        for (int bits = 0; bits < 64; ++bits) {
+          FenceSituation one{.survivor = (bits & 1) != 0,
+                             .same_portal_group = (bits & 2) != 0 && (bits & 1) != 0,
+                             .target = {drains, reset, preempt},
+                             .in_cluster = (bits & 4) != 0,
+                             .unit_reset_in_cluster = (bits & 8) != 0,
+                             .session_key = (bits & 16) != 0};
+          if ((bits & 32) != 0) one.hold.reset();
+          all.push_back(one);
+        }
+      }
+    }
+  }
+  return all;
+}
+
+size_t search(const Judge& judge, int depth, std::string& problem) {
+  problem = judge.verdict();
+  if (!problem.empty() || depth == 0) return 1;
+  size_t visited = 1;
+  for (int event = 0; event < Judge::kEvents; ++event) {
+    Judge next = judge;
+    next.event(event);
+    visited += search(next, depth - 1, problem);
+    if (!problem.empty()) {
+      problem += " <- " + std::to_string(event);
+      return visited;
+    }
+  }
+  return visited;
+}
+
+TEST(FencePlanInvariant, NeverClearedWithoutAProofInAnyOrderOfEvents) {
+  const auto situations = every_situation();
+  for (size_t i = 0; i < situations.size(); ++i) {
+    std::string problem;
+    search(Judge(situations[i]), 3, problem);
+    ASSERT_EQ(problem, "") << "situation " << i;
+  }
+}
+
+TEST(FencePlanInvariant, NorInLongRandomOnes) {
+  const auto situations = every_situation();
+  base::SeededRandom random(11);
+  for (int run = 0; run < 20000; ++run) {
+    const size_t i = random.below(situations.size());
+    Judge judge(situations[i]);
+    for (int step = 0; step < 20; ++step) {
+      judge.event(static_cast<int>(random.below(Judge::kEvents)));
+      ASSERT_EQ(judge.verdict(), "") << "situation " << i << " run " << run << " step " << step;
+    }
+    ASSERT_TRUE(judge.ends()) << "situation " << i;
+  }
+}
+
+}  // namespace
+}  // namespace holdfast::mpio
