@@ -57,8 +57,8 @@ OutgoingCdb compare_and_write(uint64_t lba, uint8_t blocks, uint32_t block_size,
 OutgoingCdb verify16(const BlockRange& range);
 // With data (BYTCHK=1): the target compares.
 OutgoingCdb verify16_compare(const BlockRange& range, uint32_t block_size);
-// One block of data; or none (NDOB=1) and the blocks become zeroes. `unmap`: the target may deallocate.
-// 1 block or more: 0 is "to the end of the unit".
+// One block of data; or none (NDOB=1) and the blocks become zeroes. `unmap`: the target may
+// deallocate. 1 block or more: 0 is "to the end of the unit".
 OutgoingCdb write_same16(const BlockRange& range, WriteSameData data, bool unmap,
                          uint32_t block_size);
 // The data is encode_unmap() of as many ranges.
