@@ -19,6 +19,7 @@
 #include "mpio/fence.h"
 #include "mpio/path.h"
 #include "mpio/path_selector.h"
+#include "mpio/reservations.h"
 #include "mpio/retry.h"
 #include "mpio/target_table.h"
 #include "mpio/task.h"
@@ -101,6 +102,7 @@ class Device final : public io::SharedBlockDevice, public PathOwner, public Fenc
  private:
   friend struct Job;
   friend struct Task;
+  friend class Reservations;
   template <class T, auto kHook>
   using List = boost::intrusive::list<
       T, boost::intrusive::member_hook<T, boost::intrusive::list_member_hook<>, kHook>>;
@@ -120,8 +122,8 @@ class Device final : public io::SharedBlockDevice, public PathOwner, public Fenc
   void dispatch(Task& task, size_t path);
   void on_command_done(Task& task) noexcept;
   void take_result(Task& task);
+  void widen(Path& path);
   void take_extents(Task& task);
-  void succeed(Task& task);
   void finish(Task& task, int32_t error);
   void finish_if_done(Job& job);
   void complete(io::BlockRequest& request, int32_t result);
@@ -132,6 +134,9 @@ class Device final : public io::SharedBlockDevice, public PathOwner, public Fenc
   // device_recovery.cc
   void recover(Task& task);
   void retry(Task& task, const RetryDecision& decision);
+  void split_zeroes(Task& task);
+  void take_read_back(Task& task);
+  void check_registration(Task& task);
   void delay(Task& task, io::Duration delay);
   void on_delayed() noexcept;
   void on_job_deadline(Job& job);
@@ -161,6 +166,7 @@ class Device final : public io::SharedBlockDevice, public PathOwner, public Fenc
   void update_tier(Path& path);
   void take_facts(const initiator::LunFacts& facts);
   void tell(io::BlockEvent::Kind kind, const char* path = "", const char* why = "");
+  void on_housekeeping() noexcept;
   void check_stopped();
   SessionId session_of(const Path& path) const {
     return {static_cast<uint32_t>(path.index()), static_cast<uint32_t>(path.session_number())};
@@ -176,12 +182,20 @@ class Device final : public io::SharedBlockDevice, public PathOwner, public Fenc
   std::vector<std::unique_ptr<Fence>> fences_;
   Ghosts ghosts_;
   RetryBudget retry_budget_;
+  struct GhostWatch {
+    GhostWaiter waiter;
+    Done done;
+  };
+  std::vector<std::unique_ptr<GhostWatch>> ghost_watches_;
+  std::vector<QueueLimit> queue_limits_;  // by path
+  std::vector<uint32_t> slow_start_;      // by path
 
   std::optional<scsi::UnitIdentity> identity_;
   io::BlockInfo info_;
   scsi::BlockLimits limits_;
   scsi::ProvisioningLimits provisioning_;
   const TargetRow* target_row_ = nullptr;
+  bool no_write_same_ = false;
 
   std::vector<std::unique_ptr<Job>> jobs_;
   std::vector<Job*> free_jobs_;
@@ -202,11 +216,12 @@ class Device final : public io::SharedBlockDevice, public PathOwner, public Fenc
   bool no_path_expired_ = false;
   bool stopping_ = false;
   std::move_only_function<void() noexcept> stopped_;
-  uint64_t key_ = 0;
+  std::unique_ptr<Reservations> reservations_;
 
   io::OpOf<Device, &Device::on_completions> completions_op_{*this};
   io::TimerOf<Device, &Device::on_delayed> delay_timer_{*this};
   io::TimerOf<Device, &Device::on_no_path_timeout> no_path_timer_{*this};
+  io::TimerOf<Device, &Device::on_housekeeping> housekeeping_timer_{*this};
 };
 
 }  // namespace holdfast::mpio

@@ -295,7 +295,7 @@ void Device::dispatch(Task& task, size_t index) {
   task.session = session_of(path);
   task.submitted = services_.loop.now();
   task.command.lun = path.settings().lun;
-  path.count_submitted(task.size);
+  task.depth = path.count_submitted(task.size);
   FlightList& flight = flights_[index];
   flight.push_back(task);
   path.load().oldest_in_flight = flight.front().submitted;
@@ -337,7 +337,8 @@ void Device::on_command_done(Task& task) noexcept {
                     (task.job->request->kind == Kind::status ||
                      command.moved == command.data_bytes);
   if (good) {
-    load.on_completed(task.size, now - task.submitted, now);
+    load.on_completed({.size = task.size, .depth = task.depth, .latency = now - task.submitted},
+                      now);
     queue_limits_[path.index()].on_good();
     widen(path);
   } else {

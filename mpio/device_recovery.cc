@@ -16,6 +16,7 @@ constexpr const char* kLog = "mpio";
 using Kind = io::BlockRequest::Kind;
 
 RequestKind kind_of(const Task& task) {
+  if (task.step == Task::Step::read_back) return RequestKind::read;
   switch (task.job->request->kind) {
     case Kind::read:
       return RequestKind::read;
@@ -180,7 +181,7 @@ void Device::take_read_back(Task& task) {
                          : equals(0)         ? ReadBack::unchanged
                                              : ReadBack::different;
   task.step = Task::Step::execute;
-  retry(task, after_read_back(kind_of(task), found, task.retry));
+  retry(task, after_read_back(RequestKind::compare_and_write, found, task.retry));
 }
 
 // --- waiting ---

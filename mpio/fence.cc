@@ -59,7 +59,7 @@ void Fence::abandon() {
   abandoned_ = true;
   services_.loop.stop(timer_);
   cancel_login();
-  if (finished()) owner_.on_fence_finished(*this);
+  check_finished();
 }
 
 void Fence::on_timer() noexcept {
@@ -84,7 +84,7 @@ void Fence::take(FenceStep step) {
              session_.incarnation, took.count(), to_string(plan_.proof()));
     owner_.on_fence_cleared(*this);
     if (!std::exchange(told_waits_, true)) owner_.on_fence_waits(*this);
-    if (finished()) owner_.on_fence_finished(*this);  // may destroy this object
+    check_finished();
     return;
   }
   arm_timer();
@@ -108,6 +108,10 @@ void Fence::begin(FenceStep step) {
   if (step == FenceStep::reinstate) return begin_reinstatement();
   if (step == FenceStep::unit_reset) return begin_unit_reset();
   answer(step, FenceOutcome::failed);  // a session has no key of its own
+}
+
+void Fence::check_finished() {
+  if (finished() && !std::exchange(told_finished_, true)) owner_.on_fence_finished(*this);
 }
 
 // F1. The login stays until the plan says more: it is the session that ended the old one.
@@ -141,7 +145,7 @@ void Fence::on_ended(const initiator::SessionEnd& end) noexcept {
   } else if (!plan_.cleared() && !abandoned_ && plan_.step() == FenceStep::reinstate) {
     return begin_reinstatement();
   }
-  if (finished()) owner_.on_fence_finished(*this);  // may destroy this object
+  check_finished();
 }
 
 // F2.
@@ -160,7 +164,7 @@ void Fence::on_reset_done() noexcept {
   if (!plan_.cleared() && !abandoned_) {
     return answer(FenceStep::unit_reset, done ? FenceOutcome::done : FenceOutcome::failed);
   }
-  if (finished()) owner_.on_fence_finished(*this);
+  check_finished();
 }
 
 }  // namespace holdfast::mpio

@@ -67,6 +67,7 @@ class Fence final : public initiator::SessionEvents {
   void begin_unit_reset();
   void answer(FenceStep step, FenceOutcome outcome);
   void arm_timer();
+  void check_finished();
   bool same_portal_group(const Path& survivor) const;
 
   Path::Services services_;
@@ -79,6 +80,7 @@ class Fence final : public initiator::SessionEvents {
   bool started_ = false;
   bool told_waits_ = false;
   bool abandoned_ = false;
+  bool told_finished_ = false;
   std::unique_ptr<initiator::Session> login_;
   bool login_was_up_ = false;
   initiator::TaskManagement reset_{[](initiator::TaskManagement& function) noexcept {

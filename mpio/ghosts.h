@@ -46,6 +46,7 @@ constexpr bool waits_for_ghosts(io::BlockRequest::Kind kind) {
       return true;
     case io::BlockRequest::Kind::read:
     case io::BlockRequest::Kind::flush:
+    case io::BlockRequest::Kind::status:
       return false;
   }
   return true;

@@ -108,6 +108,21 @@ inline constexpr auto kFirstQuarantine = 60s;  // good for so long; doubled on r
 inline constexpr auto kLongestQuarantine = 15min;
 inline constexpr auto kMarginalProbe = 100ms;  // one probe read at a time
 
+// The driver. Requests of one device that are executed at a time; more wait where they are.
+inline constexpr size_t kMaxJobs = 1024;
+inline constexpr size_t kMaxTasks = 2048;
+// One command: large enough to be cheap, small enough that two paths share a large request.
+inline constexpr uint64_t kMaxCommandBytes = 1024 * 1024;
+inline constexpr uint64_t kMaxUnmapBytes = 1024 * 1024 * 1024;
+// Until ABORT TASK is answered; then the path is given up, which ends the command too.
+inline constexpr auto kAbortTimeout = 2s;
+// A path that comes back begins with so many requests in flight; each answer allows one more.
+inline constexpr uint32_t kSlowStart = 8;
+inline constexpr auto kHousekeeping = 250ms;
+// PERSISTENT RESERVE IN: so many keys. A cluster of 64 nodes has 8 registrations of each.
+inline constexpr size_t kReservationBytes = 16 * 1024;
+inline constexpr auto kReservationTimeout = 5s;
+
 static_assert(kDrainLimit + kLogoutLimit < 5s);
 static_assert(kFencingLimit > kDefaultGhostHold);
 static_assert(kBadWindows <= kHealthWindows);

@@ -261,14 +261,16 @@ void Path::on_ping_answered() noexcept {
   look();
 }
 
-void Path::count_submitted(SizeClass size) {
+uint32_t Path::count_submitted(SizeClass size) {
   const io::Instant now = services_.loop.now();
-  load_.on_submitted(size, now);
+  const uint32_t depth = load_.on_submitted(size, now);
   ++outstanding_;
-  if (!detector_.has_value()) return;
-  detector_->on_outstanding(outstanding_, now);
-  // From idle the next look may be a second away.
-  if (outstanding_ == 1) services_.loop.start(look_timer_, profile_->suspect_after);
+  if (detector_.has_value()) {
+    detector_->on_outstanding(outstanding_, now);
+    // From idle the next look may be a second away.
+    if (outstanding_ == 1) services_.loop.start(look_timer_, profile_->suspect_after);
+  }
+  return depth;
 }
 
 void Path::count_completed() {

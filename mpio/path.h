@@ -89,7 +89,7 @@ class Path final : public initiator::SessionEvents {
   }
 
   // A request was given to the session, or has come back.
-  void count_submitted(SizeClass size);
+  uint32_t count_submitted(SizeClass size);  // PathLoad::on_submitted()
   void count_completed();
 
   PathState state() const { return machine_.state(); }

@@ -61,6 +61,7 @@ struct Task {
   io::Buffer scratch;  // parameter data, the block of WRITE SAME, what is read back
   SessionId session;   // of the last attempt
   SizeClass size = SizeClass::small;
+  uint32_t depth = 1;  // in flight on its path when it was sent
   io::Instant submitted{};
   io::Instant not_before{};
   RetryHistory retry;

@@ -1,0 +1,160 @@
+#include "mpio/device.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <utility>
+
+#include "common/base/log.h"
+
+namespace holdfast::mpio {
+namespace {
+
+constexpr const char* kLog = "mpio";
+
+}  // namespace
+
+Device::Device(const Path::Services& services, io::BufferPool& buffers, DeviceOptions options)
+    : services_(services),
+      buffers_(buffers),
+      options_(std::move(options)),
+      loads_(options_.paths.size()),
+      flights_(options_.paths.size()),
+      selector_(make_selector(options_.policy, services.random.next())),
+      queue_limits_(options_.paths.size()),
+      slow_start_(options_.paths.size(), kSlowStart),
+      reservations_(std::make_unique<Reservations>(*this, services.loop)) {
+  ASSERT(!options_.paths.empty() && options_.paths.size() <= kMaxPaths);
+  for (size_t i = 0; i < options_.paths.size(); ++i) {
+    loads_[i].order = static_cast<uint16_t>(i);
+    loads_[i].limit = kSlowStart;
+    paths_.push_back(std::make_unique<Path>(services_, *this, *options_.profile,
+                                            options_.paths[i], i, loads_[i]));
+  }
+  for (size_t i = 0; i < kMaxJobs; ++i) {
+    jobs_.push_back(std::make_unique<Job>(*this));
+    free_jobs_.push_back(jobs_.back().get());
+  }
+  for (size_t i = 0; i < kMaxTasks; ++i) {
+    tasks_.push_back(std::make_unique<Task>(*this));
+    free_tasks_.push_back(tasks_.back().get());
+  }
+}
+
+Device::~Device() {
+  ASSERT(jobs_in_use_ == 0 && fences_.empty());
+  for (io::Timer* timer : {static_cast<io::Timer*>(&delay_timer_),
+                           static_cast<io::Timer*>(&no_path_timer_),
+                           static_cast<io::Timer*>(&housekeeping_timer_)}) {
+    services_.loop.stop(*timer);
+  }
+}
+
+void Device::start() {
+  update_no_path();
+  services_.loop.start(housekeeping_timer_, kHousekeeping);
+  for (const auto& path : paths_) path->apply(PathEvent::enable, "started");
+}
+
+void Device::stop(std::move_only_function<void() noexcept> stopped) {
+  ASSERT(!stopping_);
+  stopping_ = true;
+  stopped_ = std::move(stopped);
+  services_.loop.stop(no_path_timer_);
+  reservations_->stop();
+  fail_all(-ENOLINK);
+  for (const auto& path : paths_) path->apply(PathEvent::disable, "the device ends");
+  for (size_t i = 0; i < fences_.size(); ++i) {
+    if (!fences_[i]->finished()) fences_[i]->abandon();
+  }
+  if (!completions_op_.busy()) services_.loop.at_turn_end(completions_op_);
+}
+
+void Device::check_stopped() {
+  if (!stopping_ || !stopped_) return;
+  const bool rest =
+      std::ranges::all_of(paths_, [](const auto& path) { return path->at_rest(); });
+  if (!rest || jobs_in_use_ > 0 || !fences_.empty() || !completed_.empty()) return;
+  services_.loop.stop(delay_timer_);
+  services_.loop.stop(housekeeping_timer_);
+  std::exchange(stopped_, nullptr)();
+}
+
+// --- administration ---
+
+void Device::set_policy(Policy policy) {
+  options_.policy = policy;
+  selector_ = make_selector(policy, services_.random.next());
+  pump();
+}
+
+void Device::set_profile(const Profile& profile) {
+  options_.profile = &profile;
+  for (const auto& path : paths_) path->set_profile(profile);
+}
+
+bool Device::set_path_enabled(std::string_view name, bool enabled) {
+  for (const auto& path : paths_) {
+    if (path->settings().name != name) continue;
+    path->apply(enabled ? PathEvent::enable : PathEvent::disable);
+    return true;
+  }
+  return false;
+}
+
+void Device::link_changed(const io::Endpoint& source, bool up) {
+  for (const auto& path : paths_) {
+    const io::Endpoint& own = path->settings().session.connect.source;
+    const auto same = std::ranges::equal(own.address(), source.address());
+    if (same) path->link_changed(up);
+  }
+}
+
+std::string Device::wwid() const {
+  return identity_.has_value() ? scsi::to_string(*identity_) : std::string();
+}
+
+void Device::tell(io::BlockEvent::Kind kind, const char* path, const char* why) {
+  if (listener_ != nullptr) listener_->on_block_event({.kind = kind, .path = path, .why = why});
+}
+
+// Weights of paths that came back, and deadlines that nothing else looks at.
+void Device::on_housekeeping() noexcept {
+  const io::Instant now = services_.loop.now();
+  for (const auto& path : paths_) {
+    PathLoad& load = path->load();
+    if (load.failback_ready) continue;
+    const io::Duration served = now - path->machine().since();
+    load.weight = ramp_weight(kFullWeight, served, kFailbackHold);
+    load.failback_ready = served >= kFailbackHold + kRamp;
+    if (load.failback_ready) load.weight = kFullWeight;
+  }
+  services_.loop.start(housekeeping_timer_, kHousekeeping);
+  check_stopped();
+  if (!stopping_) pump();
+}
+
+// --- reservations ---
+
+void Device::use_key(uint64_t key, Done done) { reservations_->use_key(key, std::move(done)); }
+void Device::readmit(Done done) { reservations_->readmit(std::move(done)); }
+void Device::reserve(io::ReservationType type, Done done) {
+  reservations_->reserve(static_cast<scsi::PrType>(type), std::move(done));
+}
+void Device::preempt_and_abort(uint64_t victim, io::ReservationType type, Done done) {
+  reservations_->preempt_and_abort(victim, static_cast<scsi::PrType>(type), std::move(done));
+}
+void Device::clear_reservations(Done done) { reservations_->clear(std::move(done)); }
+void Device::read_reservations(GotState done) { reservations_->read(std::move(done)); }
+
+// A command met a reservation conflict: a path that lost its key, or a node that was fenced.
+void Device::check_registration(Task& task) {
+  if (reservations_->key() == 0) return finish(task, -EBADE);
+  Path& path = *paths_[task.session.path];
+  reservations_->verify(path);
+  task.scratch = {};
+  task.avoid = task.session.path;
+  if (task.retry.path_changes++ >= kMaxPathChanges) return finish(task, -EBADE);
+  delay(task, kBusyDelay);
+}
+
+}  // namespace holdfast::mpio

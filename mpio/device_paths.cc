@@ -1,0 +1,242 @@
+// What the device does for its paths: identity, access states, unit attentions, fences.
+
+#include <algorithm>
+#include <utility>
+
+#include "common/base/log.h"
+#include "mpio/device.h"
+
+namespace holdfast::mpio {
+namespace {
+
+constexpr const char* kLog = "mpio";
+
+std::optional<scsi::AluaState> to_alua(const initiator::LunFacts& facts) {
+  if (facts.inquiry.tpgs == 0) return std::nullopt;
+  switch (facts.access_state()) {
+    case scsi::AccessState::active_optimized:
+      return scsi::AluaState::active_optimized;
+    case scsi::AccessState::active_non_optimized:
+    case scsi::AccessState::lba_dependent:
+      return scsi::AluaState::active_non_optimized;
+    case scsi::AccessState::standby:
+      return scsi::AluaState::standby;
+    case scsi::AccessState::transitioning:
+      return scsi::AluaState::transitioning;
+    default:
+      return scsi::AluaState::unavailable;
+  }
+}
+
+bool is_preferred(const initiator::LunFacts& facts) {
+  const auto tag = facts.identification.target_port_group;
+  const scsi::ReportedPortGroup* group =
+      tag.has_value() ? facts.port_groups.find(*tag) : nullptr;
+  return group != nullptr && group->preferred;
+}
+
+}  // namespace
+
+// --- service ---
+
+void Device::update_tier(Path& path) {
+  PathLoad& load = path.load();
+  if (!path.carries_io() || !path.facts().has_value()) {
+    load.tier = PathTier::unusable;
+  } else {
+    load.tier = tier_of(path.state(), to_alua(*path.facts()), is_preferred(*path.facts()));
+  }
+  update_no_path();
+}
+
+// As many in flight as slow start, TASK SET FULL and our own bound allow.
+void Device::widen(Path& path) {
+  uint32_t& slow = slow_start_[path.index()];
+  if (slow < kQueueDepth) ++slow;
+  path.load().limit = std::min(slow, queue_limits_[path.index()].limit());
+}
+
+void Device::on_path_state(Path& path) noexcept {
+  update_tier(path);
+  if (path.state() == PathState::unregistered) {
+    tell(io::BlockEvent::Kind::key_lost, path.settings().name.c_str(), path.machine().reason());
+  }
+  if (path.state() == PathState::probe) {
+    // It has logged in with its ISID, which reinstates what an earlier session of it left.
+    for (size_t i = 0; i < fences_.size(); ++i) {
+      if (&fences_[i]->path() == &path) fences_[i]->on_own_login();
+    }
+  }
+  check_stopped();
+  if (!stopping_) pump();
+}
+
+void Device::on_path_up(Path& path) noexcept {
+  slow_start_[path.index()] = kSlowStart;
+  path.load().limit = std::min(kSlowStart, queue_limits_[path.index()].limit());
+  // A path that returns beside others is tried with a little first.
+  const bool others = std::ranges::any_of(
+      paths_, [&](const auto& each) { return each.get() != &path && each->carries_io(); });
+  const bool returns = others && path.session_number() > 1;
+  path.load().failback_ready = !returns;
+  path.load().weight = returns ? 0 : kFullWeight;
+  tell(io::BlockEvent::Kind::path_restored, path.settings().name.c_str(),
+       path.machine().reason());
+  for (size_t i = 0; i < fences_.size(); ++i) fences_[i]->on_survivors_changed();
+}
+
+void Device::on_path_down(Path& path) noexcept {
+  ++counters_.failovers;
+  path.load().tier = PathTier::unusable;
+  tell(io::BlockEvent::Kind::path_failed, path.settings().name.c_str(), path.machine().reason());
+  for (size_t i = 0; i < fences_.size(); ++i) fences_[i]->on_survivors_changed();
+}
+
+// --- identity ---
+
+void Device::on_path_facts(Path& path) noexcept {
+  const initiator::LunFacts& facts = *path.facts();
+  if (!facts.identification.unit.has_value()) {
+    return path.probed(PathEvent::identity_mismatch,
+                       "the unit has no identity (VPD page 83h): paths to it cannot be told apart");
+  }
+  if (identity_.has_value() && *identity_ != *facts.identification.unit) {
+    LOG_ERROR(kLog, "{}: path {} leads to {}, not to {}: it is not used", options_.name,
+              path.settings().name, scsi::to_string(*facts.identification.unit), wwid());
+    return path.probed(PathEvent::identity_mismatch, "another logical unit answers");
+  }
+  if (facts.capacity.protection) {
+    return path.probed(PathEvent::attempt_failed, "a unit with protection information");
+  }
+  const bool first = !identity_.has_value();
+  if (!first && facts.capacity.block_size != info_.block_size) {
+    return path.probed(PathEvent::identity_mismatch, "the unit has another block size");
+  }
+  identity_ = *facts.identification.unit;
+  take_facts(facts);
+  if (first) {
+    LOG_INFO(kLog, "{}: {} ({} {} {}), {} bytes", options_.name, wwid(), facts.inquiry.vendor,
+             facts.inquiry.product, facts.inquiry.revision, info_.size_bytes);
+  }
+  reservations_->admit(path);
+}
+
+void Device::on_path_refreshed(Path& path) noexcept {
+  const initiator::LunFacts& facts = *path.facts();
+  if (!facts.identification.unit.has_value() || *facts.identification.unit != *identity_) {
+    return path.apply(PathEvent::identity_mismatch, "another logical unit answers");
+  }
+  take_facts(facts);
+  update_tier(path);
+  pump();
+}
+
+void Device::take_facts(const initiator::LunFacts& facts) {
+  const uint64_t size = facts.capacity.blocks * facts.capacity.block_size;
+  const uint64_t before = info_.size_bytes;
+  limits_ = facts.limits;
+  provisioning_ = facts.provisioning;
+  info_.size_bytes = size;
+  info_.block_size = facts.capacity.block_size;
+  info_.physical_block_size = facts.capacity.block_size << facts.capacity.physical_block_exponent;
+  info_.volatile_cache = facts.mode.write_cache.value_or(true);
+  info_.read_only = facts.mode.write_protected;
+  info_.can_discard =
+      facts.capacity.thin && provisioning_.unmap && provisioning_.reads_zeroes;
+  target_row_ =
+      find_target(facts.inquiry.vendor, facts.inquiry.product, facts.inquiry.revision);
+  if (before != 0 && before != size) {
+    LOG_INFO(kLog, "{}: {} bytes, before {}", options_.name, size, before);
+    tell(io::BlockEvent::Kind::capacity_changed);
+  }
+}
+
+// --- attentions ---
+
+void Device::on_unit_attention(Path& path, const scsi::Sense& sense) noexcept {
+  if (sense.key != scsi::SenseKey::unit_attention) return;
+  const auto is = [&sense](const scsi::Sense& code) { return sense.same_code(code); };
+  if (is(scsi::kReservationsPreempted) || is(scsi::kReservationsReleased) ||
+      is(scsi::kRegistrationsPreempted)) {
+    tell(io::BlockEvent::Kind::preempted, path.settings().name.c_str());
+    return reservations_->verify(path);
+  }
+  if (is(scsi::kCapacityChanged) || is(scsi::kAsymmetricAccessChanged) ||
+      is(scsi::kReportedLunsChanged) || sense.asc == 0x3f || is(scsi::kModeParametersChanged)) {
+    return path.refresh();
+  }
+  // Power on and resets: what a volatile cache held may be gone, unless the reset was our own.
+  const bool reset = sense.asc == 0x29 && sense.ascq <= 0x04;
+  if (!reset || !info_.volatile_cache || !in_service(path.state())) return;
+  tell(io::BlockEvent::Kind::cache_lost, path.settings().name.c_str());
+  reservations_->verify(path);
+}
+
+void Device::on_access_refused(Path& path, const scsi::Sense&) noexcept {
+  path.load().tier = PathTier::unusable;  // until it has said what it is now
+  update_no_path();
+  path.refresh();
+}
+
+// --- fences ---
+
+bool Device::has_ghosts(const Path& path, uint64_t session) noexcept {
+  return ghosts_.has_session(
+      {static_cast<uint32_t>(path.index()), static_cast<uint32_t>(session)});
+}
+
+Path* Device::survivor(const Path& dead) noexcept {
+  Path* found = nullptr;
+  for (const auto& path : paths_) {
+    if (path.get() == &dead || !path->carries_io() || !path->session()->has_slot()) continue;
+    const bool same = path->portal_group_tag().has_value() &&
+                      path->portal_group_tag() == dead.portal_group_tag();
+    if (same) return path.get();
+    if (found == nullptr) found = path.get();
+  }
+  return found;
+}
+
+void Device::start_fence(Path& path) noexcept {
+  ++counters_.fences;
+  if (stopping_) return path.fenced();
+  Path* other = survivor(path);
+  const FenceSituation situation{
+      .survivor = other != nullptr,
+      .same_portal_group = other != nullptr && path.portal_group_tag().has_value() &&
+                           other->portal_group_tag() == path.portal_group_tag(),
+      .target = target_known(),
+      .in_cluster = options_.in_cluster,
+      .unit_reset_in_cluster = options_.unit_reset_in_cluster,
+      .session_key = false,
+      .hold = options_.ghost_hold};
+  fences_.push_back(
+      std::make_unique<Fence>(services_, *this, path, session_of(path), situation));
+  fences_.back()->start();
+}
+
+void Device::cancel_fence(Path& path) noexcept {
+  for (size_t i = 0; i < fences_.size(); ++i) {
+    if (&fences_[i]->path() == &path) fences_[i]->cancel_login();
+  }
+}
+
+void Device::on_fence_waits(Fence& fence) noexcept {
+  // The path's own login reinstates too: it need not wait for the time.
+  paths_[fence.path().index()]->fenced();
+}
+
+void Device::on_fence_cleared(Fence& fence) noexcept {
+  if (fence.plan().proof() == FenceProof::time) ++counters_.fences_by_time;
+  after_fence(fence.session());
+}
+
+void Device::on_fence_finished(Fence& fence) noexcept {
+  // Not from within it: it may be on the stack.
+  services_.loop.post([this, &fence]() noexcept {
+    std::erase_if(fences_, [&fence](const auto& each) { return each.get() == &fence; });
+    check_stopped();
+  });
+}
+
+}  // namespace holdfast::mpio

@@ -1,0 +1,307 @@
+#include "mpio/reservations.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "common/base/log.h"
+#include "mpio/device.h"
+
+namespace holdfast::mpio {
+namespace {
+
+using base::Errc;
+using base::Result;
+
+constexpr const char* kLog = "mpio";
+constexpr uint32_t kMaxAttentions = 8;
+
+}  // namespace
+
+Reservations::Reservations(Device& device, io::Loop& loop)
+    : device_(device), loop_(loop), data_(kReservationBytes) {
+  command_.owner = this;
+}
+
+Reservations::~Reservations() { ASSERT(!command_.busy()); }
+
+Path* Reservations::any_path() {
+  for (const auto& path : device_.paths()) {
+    if (path->carries_io() && path->session()->has_slot()) return path.get();
+  }
+  return nullptr;
+}
+
+// --- one after the other ---
+
+void Reservations::add(Operation operation) {
+  queue_.push_back(std::move(operation));
+  if (std::exchange(running_, true)) return;
+  // Never from inside the caller's call.
+  loop_.post([this]() noexcept { finish(); });
+}
+
+void Reservations::finish() {
+  if (queue_.empty()) {
+    running_ = false;
+    return;
+  }
+  Operation next = std::move(queue_.front());
+  queue_.pop_front();
+  next();
+}
+
+void Reservations::stop() {
+  stopping_ = true;
+  loop_.stop(timer_);
+}
+
+void Reservations::run(Path& path, const scsi::OutgoingCdb& cdb,
+                       const scsi::PrOutParameters* parameters, Answer answer) {
+  answer_ = std::move(answer);
+  path_ = &path;
+  session_ = path.session_number();
+  attentions_ = 0;
+  command_.lun = path.settings().lun;
+  command_.cdb = cdb.bytes;
+  command_.writes = cdb.direction == scsi::DataDirection::out;
+  command_.data_bytes = cdb.length;
+  if (parameters != nullptr) {
+    scsi::encode_pr_out_parameters(*parameters, base::MutableBytes(data_).first(cdb.length));
+  }
+  part_ = {data_.data(), cdb.length};
+  command_.data = {&part_, 1};
+  loop_.start(timer_, kReservationTimeout);
+  submit();
+}
+
+void Reservations::submit() {
+  initiator::Session* session = path_->session();
+  if (stopping_ || session == nullptr || !session->up() || !session->has_slot() ||
+      path_->session_number() != session_) {
+    loop_.stop(timer_);
+    return std::exchange(answer_, nullptr)(base::fail(Errc::closed, "the path went away"));
+  }
+  session->submit(command_);
+}
+
+void Reservations::on_timeout() noexcept {
+  // The session gives the command back.
+  path_->apply(PathEvent::lost, "a reservation command was not answered");
+}
+
+void Reservations::on_command_done() noexcept {
+  using scsi::SenseKey;
+  const bool answered = command_.outcome == initiator::Outcome::answered;
+  if (answered && command_.status == scsi::Status::check_condition &&
+      command_.sense.key == SenseKey::unit_attention && ++attentions_ <= kMaxAttentions) {
+    return submit();
+  }
+  loop_.stop(timer_);
+  Answer answer = std::exchange(answer_, nullptr);
+  if (!answered) {
+    return answer(base::fail(Errc::closed, "the path went away: whether it was done is not known"));
+  }
+  switch (command_.status) {
+    case scsi::Status::good:
+      return answer(base::Bytes(data_).first(command_.writes ? 0 : command_.moved));
+    case scsi::Status::reservation_conflict:
+      return answer(base::fail(Errc::permission, "reservation conflict"));
+    case scsi::Status::busy:
+    case scsi::Status::task_set_full:
+      return answer(base::fail(Errc::busy, "the target is busy"));
+    default:
+      return answer(base::fail(Errc::unsupported, "the unit refuses the reservation command"));
+  }
+}
+
+// --- registering ---
+
+void Reservations::use_key(uint64_t key, Done done) {
+  add([this, key, done = std::move(done)]() mutable noexcept {
+    key_ = key;
+    std::vector<Path*> paths;
+    for (const auto& path : device_.paths()) {
+      if (path->carries_io()) paths.push_back(path.get());
+    }
+    if (paths.empty()) {
+      done(base::fail(Errc::closed, "no path is usable: the key is registered when one is"));
+      return finish();
+    }
+    register_next(std::move(paths), [this, done = std::move(done)](Result<> result) mutable noexcept {
+      done(result);
+      finish();
+    });
+  });
+}
+
+// With IGNORE EXISTING KEY: the nexus outlives our sessions, and with them the key of an earlier
+// incarnation. Only here and in readmit(), where the owner has decided.
+void Reservations::register_next(std::vector<Path*> left, Done done) {
+  if (left.empty()) return done({});
+  Path& path = *left.back();
+  left.pop_back();
+  if (path.session() == nullptr || !path.session()->up()) {
+    return register_next(std::move(left), std::move(done));  // it is admitted when it returns
+  }
+  const scsi::PrOutParameters parameters{.service_action_key = key_, .aptpl = true};
+  run(path,
+      scsi::build::persistent_reserve_out(scsi::ReserveOut::register_and_ignore,
+                                          std::nullopt),
+      &parameters,
+      [this, left = std::move(left), done = std::move(done)](Result<base::Bytes> result) mutable
+      noexcept {
+        if (!result.has_value() && result.error().code != Errc::closed) {
+          return done(std::unexpected(result.error()));
+        }
+        register_next(std::move(left), std::move(done));
+      });
+}
+
+void Reservations::readmit(Done done) {
+  add([this, done = std::move(done)]() mutable noexcept {
+    std::vector<Path*> paths;
+    for (const auto& path : device_.paths()) {
+      if (path->session() != nullptr && path->session()->up()) paths.push_back(path.get());
+    }
+    register_next(std::move(paths),
+                  [this, done = std::move(done)](Result<> result) mutable noexcept {
+                    if (result.has_value()) {
+                      for (const auto& path : device_.paths()) path->apply(PathEvent::readmitted);
+                    }
+                    done(result);
+                    finish();
+                  });
+  });
+}
+
+void Reservations::admit(Path& path) {
+  if (key_ == 0) return path.probed(PathEvent::probe_passed);
+  add([this, &path, session = path.session_number()]() mutable noexcept {
+    if (path.session_number() != session || path.state() != PathState::probe) return finish();
+    run(path, scsi::build::persistent_reserve_in(scsi::ReserveIn::read_keys, kReservationBytes),
+        nullptr, [this, &path](Result<base::Bytes> answer) noexcept {
+          const auto keys = answer.has_value() ? scsi::parse_read_keys(*answer)
+                                               : std::unexpected(answer.error());
+          if (!keys.has_value()) {
+            path.probed(PathEvent::attempt_failed, keys.error().what);
+            return finish();
+          }
+          if (std::ranges::find(keys->keys, key_) == keys->keys.end()) {
+            path.probed(PathEvent::key_missing);
+            return finish();
+          }
+          // Another nexus of this node has it: we are not fenced.
+          register_next({&path}, [this, &path](Result<> result) noexcept {
+            if (result.has_value()) {
+              path.probed(PathEvent::probe_passed);
+            } else {
+              path.probed(PathEvent::attempt_failed, result.error().what);
+            }
+            finish();
+          });
+        });
+  });
+}
+
+void Reservations::verify(Path& path) {
+  if (key_ == 0) return;
+  add([this, &path, session = path.session_number()]() mutable noexcept {
+    if (path.session_number() != session || !in_service(path.state())) return finish();
+    run(path, scsi::build::persistent_reserve_in(scsi::ReserveIn::read_keys, kReservationBytes),
+        nullptr, [this, &path](Result<base::Bytes> answer) noexcept {
+          const auto keys = answer.has_value() ? scsi::parse_read_keys(*answer)
+                                               : std::unexpected(answer.error());
+          if (keys.has_value() && keys->complete &&
+              std::ranges::find(keys->keys, key_) == keys->keys.end()) {
+            LOG_WARNING(kLog, "path {}: the key {:016x} of this node is gone: no I/O until it is "
+                        "readmitted", path.settings().name, key_);
+            path.apply(PathEvent::key_missing);
+          }
+          finish();
+        });
+  });
+}
+
+// --- the owner's calls ---
+
+void Reservations::change(scsi::ReserveOut action, scsi::PrType type, uint64_t victim, Done done) {
+  add([this, action, type, victim, done = std::move(done)]() mutable noexcept {
+    Path* path = any_path();
+    if (path == nullptr || key_ == 0) {
+      done(base::fail(path == nullptr ? Errc::closed : Errc::invalid_argument,
+                      path == nullptr ? "no path is usable" : "this node has no key"));
+      return finish();
+    }
+    const bool typed = action != scsi::ReserveOut::clear;
+    const scsi::PrOutParameters parameters{.key = key_, .service_action_key = victim};
+    run(*path,
+        scsi::build::persistent_reserve_out(action, typed ? std::optional(type) : std::nullopt),
+        &parameters, [this, done = std::move(done)](Result<base::Bytes> answer) mutable noexcept {
+          // Not repeated when the answer was lost: the owner reads the state and decides.
+          done(answer.has_value() ? Result<>{} : std::unexpected(answer.error()));
+          finish();
+        });
+  });
+}
+
+void Reservations::reserve(scsi::PrType type, Done done) {
+  change(scsi::ReserveOut::reserve, type, 0, std::move(done));
+}
+
+void Reservations::preempt_and_abort(uint64_t victim, scsi::PrType type, Done done) {
+  if (victim == key_) {
+    // It would unregister every daemon of this node.
+    loop_.post([done = std::move(done)]() mutable noexcept {
+      done(base::fail(Errc::invalid_argument, "a node does not preempt its own key"));
+    });
+    return;
+  }
+  change(scsi::ReserveOut::preempt_and_abort, type, victim, std::move(done));
+}
+
+void Reservations::clear(Done done) {
+  change(scsi::ReserveOut::clear, scsi::PrType::write_exclusive, 0, std::move(done));
+}
+
+void Reservations::read(GotState done) {
+  add([this, done = std::move(done)]() mutable noexcept {
+    Path* path = any_path();
+    if (path == nullptr) {
+      done(base::fail(Errc::closed, "no path is usable"));
+      return finish();
+    }
+    run(*path, scsi::build::persistent_reserve_in(scsi::ReserveIn::read_keys, kReservationBytes),
+        nullptr, [this, path, done = std::move(done)](Result<base::Bytes> answer) mutable noexcept {
+          auto keys = answer.has_value() ? scsi::parse_read_keys(*answer)
+                                         : std::unexpected(answer.error());
+          if (!keys.has_value()) {
+            done(std::unexpected(keys.error()));
+            return finish();
+          }
+          run(*path,
+              scsi::build::persistent_reserve_in(scsi::ReserveIn::read_reservation, 64), nullptr,
+              [this, keys = std::move(*keys), done = std::move(done)](
+                  Result<base::Bytes> held_answer) mutable noexcept {
+                const auto held = held_answer.has_value()
+                                      ? scsi::parse_read_reservation(*held_answer)
+                                      : std::unexpected(held_answer.error());
+                if (!held.has_value()) {
+                  done(std::unexpected(held.error()));
+                } else if (held->generation != keys.generation) {
+                  done(base::fail(Errc::busy, "the reservations changed while they were read"));
+                } else {
+                  io::ReservationState state{.generation = keys.generation,
+                                             .keys = std::move(keys.keys)};
+                  if (held->held.has_value()) {
+                    state.type = static_cast<io::ReservationType>(held->held->type);
+                    state.holder_key = held->held->key;
+                  }
+                  done(std::move(state));
+                }
+                finish();
+              });
+        });
+  });
+}
+
+}  // namespace holdfast::mpio

@@ -1,0 +1,89 @@
+#pragma once
+// Persistent reservations through a multipath device: this node's key on every path before the path
+// carries I/O, and the few calls by which the owner of the key reserves, fences and looks.
+//
+// A path whose key is gone is never registered again by itself: somebody removed the key, which is
+// how a node is fenced, and registering would undo the fence.
+//
+// Owner: Device. One operation at a time, in the order of the calls: parallel registrations stall on
+// some arrays.
+
+#include <deque>
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "common/io/shared_block_device.h"
+#include "common/scsi/build_cdb.h"
+#include "common/scsi/parse_reservations.h"
+#include "initiator/session.h"
+#include "mpio/path.h"
+
+namespace holdfast::mpio {
+
+class Device;
+
+class Reservations {
+ public:
+  using Done = io::SharedBlockDevice::Done;
+  using GotState = io::SharedBlockDevice::GotState;
+
+  explicit Reservations(Device& device, io::Loop& loop);
+  Reservations(const Reservations&) = delete;
+  Reservations& operator=(const Reservations&) = delete;
+  ~Reservations();
+
+  uint64_t key() const { return key_; }
+  void use_key(uint64_t key, Done done);
+  void readmit(Done done);
+  void reserve(scsi::PrType type, Done done);
+  void preempt_and_abort(uint64_t victim, scsi::PrType type, Done done);
+  void clear(Done done);
+  void read(GotState done);
+
+  // A path was probed: may it carry I/O? Answers with Path::probed().
+  void admit(Path& path);
+  // A conflict or a unit attention: is our key still there? If not, the path is UNREGISTERED.
+  void verify(Path& path);
+
+  // The device ends: nothing more is begun, what waits is answered.
+  void stop();
+  bool idle() const { return !running_ && !command_.busy(); }
+
+ private:
+  // One operation: begins when its turn has come and calls finish() when it is over.
+  using Operation = std::move_only_function<void() noexcept>;
+  using Answer = std::move_only_function<void(base::Result<base::Bytes>) noexcept>;
+
+  void add(Operation operation);
+  void finish();
+  // Through the path: repeated after unit attentions. Errc::permission: conflict.
+  void run(Path& path, const scsi::OutgoingCdb& cdb, const scsi::PrOutParameters* parameters,
+           Answer answer);
+  void submit();
+  void on_command_done() noexcept;
+  void on_timeout() noexcept;
+  void register_next(std::vector<Path*> left, Done done);
+  void change(scsi::ReserveOut action, scsi::PrType type, uint64_t victim, Done done);
+  Path* any_path();
+
+  Device& device_;
+  io::Loop& loop_;
+  uint64_t key_ = 0;
+  bool stopping_ = false;
+  bool running_ = false;
+  std::deque<Operation> queue_;
+
+  Path* path_ = nullptr;  // that the command is on
+  uint64_t session_ = 0;
+  uint32_t attentions_ = 0;
+  Answer answer_;
+  std::vector<uint8_t> data_;
+  iovec part_{};
+  initiator::Command command_{[](initiator::Command& command) noexcept {
+    static_cast<Reservations*>(command.owner)->on_command_done();
+  }};
+  io::TimerOf<Reservations, &Reservations::on_timeout> timer_{*this};
+};
+
+}  // namespace holdfast::mpio
