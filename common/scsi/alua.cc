@@ -148,11 +148,10 @@ base::Result<ReportedPortGroups> parse_target_port_groups(Bytes data) {
     for (size_t i = 0; i < whole; ++i) {
       group.relative_port_ids.push_back(in.u16(at + i * kPortDescriptor + 2));
     }
-    // More ports than the length field has room for: one of the two is a lie.
+    // More ports than there is room for: what is left is no group either.
     if (whole < ports) out.complete = false;
     at += whole * kPortDescriptor;
     out.groups.push_back(std::move(group));
-    if (whole < ports) break;
   }
   return out;
 }
