@@ -98,6 +98,7 @@ inline constexpr auto kHealthWindow = 2s;
 inline constexpr uint32_t kHealthWindows = 5;
 inline constexpr uint32_t kBadWindows = 3;      // of the last kHealthWindows
 inline constexpr uint32_t kMarginalFactor = 5;  // p99 against the siblings
+inline constexpr auto kMarginalFloor = 1ms;     // and so much more: less is for the policy to weigh
 // Below this a p99 says nothing. Probe reads at 10 Hz give 20 in a window.
 inline constexpr uint32_t kHealthSamples = 16;
 inline constexpr uint32_t kRetransmitPermille = 5;  // 0.5 %
