@@ -7,12 +7,11 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <condition_variable>
 #include <cstring>
 #include <deque>
 #include <filesystem>
-#include <mutex>
 
+#include "common/io/mutex.h"
 #include "target/edge_thread.h"
 #include "target/state_database.h"
 
@@ -92,7 +91,7 @@ class SqliteStateStore final : public StateStore {
   }
   ~SqliteStateStore() override {
     {
-      const std::lock_guard guard(queue_mutex_);
+      const io::MutexLock guard(queue_mutex_);
       stopping_ = true;
     }
     queue_changed_.notify_one();
@@ -100,7 +99,7 @@ class SqliteStateStore final : public StateStore {
   }
 
   Result<StoredState> load() override {
-    const std::lock_guard guard(database_mutex_);
+    const io::MutexLock guard(database_mutex_);
     return database_.load();
   }
 
@@ -145,7 +144,7 @@ class SqliteStateStore final : public StateStore {
           [callback = std::move(callback), result]() mutable noexcept { callback(result); });
     };
     {
-      const std::lock_guard guard(queue_mutex_);
+      const io::MutexLock guard(queue_mutex_);
       if (queue_.size() < kMaxQueuedSaves) {
         queue_.push_back([reply, done = std::move(done),
                           work = std::move(work)](StateDatabase& database) mutable {
@@ -159,15 +158,15 @@ class SqliteStateStore final : public StateStore {
   }
 
   void run() {
-    std::unique_lock lock(queue_mutex_);
+    io::MutexLock lock(queue_mutex_);
     for (;;) {
-      queue_changed_.wait(lock, [this] { return stopping_ || !queue_.empty(); });
+      while (!stopping_ && queue_.empty()) queue_changed_.wait(lock);
       if (queue_.empty()) return;
       Job job = std::move(queue_.front());
       queue_.pop_front();
       lock.unlock();
       {
-        const std::lock_guard guard(database_mutex_);
+        const io::MutexLock guard(database_mutex_);
         job(database_);
       }
       lock.lock();
@@ -175,13 +174,13 @@ class SqliteStateStore final : public StateStore {
   }
 
   LockFile lock_;  // released last: nobody opens the database while it is still open here
-  std::mutex database_mutex_;
-  StateDatabase database_;
+  io::Mutex database_mutex_;
+  StateDatabase database_ HOLDFAST_GUARDED_BY(database_mutex_);
   base::Random& random_;
-  std::mutex queue_mutex_;
-  std::condition_variable queue_changed_;
-  std::deque<Job> queue_;
-  bool stopping_ = false;
+  io::Mutex queue_mutex_;
+  io::Condition queue_changed_;
+  std::deque<Job> queue_ HOLDFAST_GUARDED_BY(queue_mutex_);
+  bool stopping_ HOLDFAST_GUARDED_BY(queue_mutex_) = false;
   std::thread thread_;
 };
 

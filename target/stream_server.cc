@@ -8,10 +8,10 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
-#include <mutex>
 #include <utility>
 #include <vector>
 
+#include "common/io/mutex.h"
 #include "target/edge_thread.h"
 
 namespace holdfast::target {
@@ -36,7 +36,7 @@ struct StreamServer::Mailbox {
   }
   void put(uint64_t request_id, Answer answer) {
     {
-      const std::lock_guard guard(mutex);
+      const io::MutexLock guard(mutex);
       if (stopping) return;
       answers.emplace_back(request_id, std::move(answer));
     }
@@ -44,9 +44,9 @@ struct StreamServer::Mailbox {
   }
 
   const int event_fd;
-  std::mutex mutex;
-  bool stopping = false;
-  std::vector<std::pair<uint64_t, Answer>> answers;
+  io::Mutex mutex;
+  bool stopping HOLDFAST_GUARDED_BY(mutex) = false;
+  std::vector<std::pair<uint64_t, Answer>> answers HOLDFAST_GUARDED_BY(mutex);
 };
 
 base::Result<std::unique_ptr<StreamServer>> StreamServer::start(int listener, const Limits& limits,
@@ -70,7 +70,7 @@ StreamServer::StreamServer(int listener, const Limits& limits, Protocol& protoco
 
 StreamServer::~StreamServer() {
   {
-    const std::lock_guard guard(mailbox_->mutex);
+    const io::MutexLock guard(mailbox_->mutex);
     mailbox_->stopping = true;
   }
   mailbox_->wake();
@@ -144,7 +144,7 @@ bool StreamServer::take_answers(Instant now) {
   [[maybe_unused]] const ssize_t drained = ::read(mailbox_->event_fd, &count, sizeof(count));
   std::vector<std::pair<uint64_t, Answer>> answers;
   {
-    const std::lock_guard guard(mailbox_->mutex);
+    const io::MutexLock guard(mailbox_->mutex);
     if (mailbox_->stopping) return false;
     answers.swap(mailbox_->answers);
   }

@@ -10,7 +10,7 @@ std::shared_ptr<BlockingWorker> BlockingWorker::start() {
 
 bool BlockingWorker::submit(Task task) {
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     if (finishing_ || queue_.size() >= kMaxQueued) return false;
     queue_.push_back(std::move(task));
   }
@@ -20,16 +20,16 @@ bool BlockingWorker::submit(Task task) {
 
 void BlockingWorker::finish() {
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     finishing_ = true;
   }
   wake_.notify_one();
 }
 
 void BlockingWorker::run() {
-  std::unique_lock lock(mutex_);
+  MutexLock lock(mutex_);
   while (true) {
-    wake_.wait(lock, [this] { return finishing_ || !queue_.empty(); });
+    while (!finishing_ && queue_.empty()) wake_.wait(lock);
     if (queue_.empty()) return;
     Task task = std::move(queue_.front());
     queue_.pop_front();

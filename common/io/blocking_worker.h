@@ -2,13 +2,12 @@
 // A thread for calls that can block and have no io_uring operation: opening, locking, SEEK_HOLE.
 // One per backing, so that a dead file server stops only its own disk.
 
-#include <condition_variable>
 #include <deque>
 #include <memory>
-#include <mutex>
 #include <thread>
 
 #include "common/io/loop.h"
+#include "common/io/mutex.h"
 
 namespace holdfast::io {
 
@@ -30,10 +29,10 @@ class BlockingWorker : public std::enable_shared_from_this<BlockingWorker> {
   BlockingWorker() = default;
   void run();
 
-  std::mutex mutex_;
-  std::condition_variable wake_;
-  std::deque<Task> queue_;
-  bool finishing_ = false;
+  Mutex mutex_;
+  Condition wake_;
+  std::deque<Task> queue_ HOLDFAST_GUARDED_BY(mutex_);
+  bool finishing_ HOLDFAST_GUARDED_BY(mutex_) = false;
 };
 
 }  // namespace holdfast::io

@@ -91,7 +91,7 @@ void UringLoop::turn() {
 
 void UringLoop::run_posted() {
   {
-    const std::lock_guard lock(posted_mutex_);
+    const MutexLock lock(posted_mutex_);
     running_.swap(posted_);
   }
   for (Task& task : running_) task();
@@ -221,7 +221,7 @@ void UringLoop::stop(Timer& timer) {
 void UringLoop::post(Task task) {
   bool first = false;
   {
-    const std::lock_guard lock(posted_mutex_);
+    const MutexLock lock(posted_mutex_);
     first = posted_.empty();
     posted_.push_back(std::move(task));
   }

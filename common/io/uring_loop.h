@@ -7,11 +7,11 @@
 #include <boost/intrusive/list.hpp>
 #include <boost/intrusive/set.hpp>
 #include <memory>
-#include <mutex>
 #include <vector>
 
 #include "common/base/result.h"
 #include "common/io/loop.h"
+#include "common/io/mutex.h"
 #include "common/io/network.h"
 
 namespace holdfast::io {
@@ -108,8 +108,8 @@ class UringLoop final : public Loop, public Network {
   OpList turn_end_;
 
   std::atomic<bool> stopping_{false};
-  std::mutex posted_mutex_;  // control messages only; the I/O path takes no lock
-  std::vector<Task> posted_;
+  Mutex posted_mutex_;  // control messages only; the I/O path takes no lock
+  std::vector<Task> posted_ HOLDFAST_GUARDED_BY(posted_mutex_);
   std::vector<Task> running_;
 };
 

@@ -101,6 +101,16 @@ void check_accepted(const Command& command, const Unit& unit) {
   }
 }
 
+// The rows that depend on the CDB's fields have been decided by them.
+void check_access(const Command& command) {
+  const ReservationAccess access = reservation_access(command);
+  ASSERT(access != ReservationAccess::start_stop && access != ReservationAccess::prevent_allow);
+  if (command.row->has(kWritesMedium)) {
+    ASSERT(access == ReservationAccess::write);
+    ASSERT(check_alua(AluaState::standby, *command.row));
+  }
+}
+
 void check_sense(const Sense& sense) {
   std::array<uint8_t, kMaxSenseLength> out{};
   ASSERT(sense.key == SenseKey::illegal_request);
@@ -120,6 +130,7 @@ void fuzz_one(Bytes in) {
     return;
   }
   ASSERT(command->row->opcode == in[2]);
+  check_access(*command);
   if (const auto sense = check_limits(*command, unit.lun)) {
     check_sense(*sense);
   } else {

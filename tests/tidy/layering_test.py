@@ -34,8 +34,9 @@ BANNED = [
     (r"(?<![\w.:>])u?sleep\s*\(|\bnanosleep\s*\(|sleep_(?:for|until)", "a loop never sleeps",
      EDGE),
     (r"std::j?thread\b|\bpthread_create\b", "threads exist at the edge only", EDGE),
-    (r"std::(?:recursive_|shared_)?mutex\b|std::condition_variable", "no lock on the I/O path",
-     EDGE),
+    (r"\bMutex(?:Lock)?\b|\bCondition\b", "no lock on the I/O path", EDGE),
+    (r"std::(?:recursive_|shared_)?mutex\b|std::condition_variable",
+     "a lock is an io::Mutex, which clang's analysis can check", ["common/io/mutex.h"]),
     (r"std::(?:quick_|_E)?[eE]xit\b|std::abort\b|(?<![\w.>])_?exit\s*\(",
      "only main.cc and ASSERT end the process",
      ["*/main.cc", "common/base/assert.cc", "common/base/assert.h"]),
@@ -84,6 +85,15 @@ class Banned(unittest.TestCase):
                 if any(fnmatch.fnmatch(path.as_posix(), each) for each in allowed):
                     continue
                 problems += [f"{path}:{line}: {why}" for line in tree.find(pattern, source)]
+        tree.fail_with(self, problems)
+
+    def test_every_mutex_says_what_it_guards(self):
+        problems = []
+        for path in tree.code(*tree.PRODUCT):
+            source = tree.without_comments(tree.text(path))
+            problems += [f"{path}: nothing is HOLDFAST_GUARDED_BY({name})"
+                         for name in re.findall(r"\bMutex (\w+);", source)
+                         if f"HOLDFAST_GUARDED_BY({name})" not in source]
         tree.fail_with(self, problems)
 
     def test_no_exceptions_in_product_code(self):
