@@ -1,5 +1,5 @@
 // Task management functions (RFC 7143 11.5, 4.2.3). With one connection per session and one TCP
-// order the response fence of RFC 7143 4.2.3.3 is kept by queueing: the answer to a function is
+// order the response fence of RFC 7143 4.2.2.3 is kept by queueing: the answer to a function is
 // queued after every response that precedes it, on this session and (the node collects) on all
 // others.
 
@@ -46,7 +46,7 @@ void Session::abort_task(const TaskManagementRequestPdu& request) {
   if (task != nullptr && task->state != Task::State::ended) {
     return drain_and_answer({task}, request.itt);
   }
-  // RFC 7143 11.5.1: a command that has not arrived but whose number is in the window is counted as
+  // RFC 7143 11.6.1: a command that has not arrived but whose number is in the window is counted as
   // received, and the function is complete.
   const SequenceNumbers& numbers = connection_.numbers();
   const uint32_t number = request.ref_cmd_sn;
