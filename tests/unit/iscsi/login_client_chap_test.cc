@@ -72,6 +72,7 @@ TEST_F(LoginClientTest, ChapThatIsDemandedIsNotGivenUp) {
     // Past the stage without a word about it: T was not even asked for.
     ASSERT_EQ(start(), Step::send);
     EXPECT_EQ(answer(kSecurityToOperational, ""), Step::failed);
+    EXPECT_STREQ(client_->reason(), "the target leaves a login stage unasked");
     ASSERT_EQ(start(), Step::send);
     EXPECT_EQ(answer(kOperational, ""), Step::failed);
     ASSERT_EQ(start(), Step::send);
@@ -82,6 +83,19 @@ TEST_F(LoginClientTest, ChapThatIsDemandedIsNotGivenUp) {
     ASSERT_EQ(answer(kSecurity, "AuthMethod=CHAP"), Step::send);
     EXPECT_EQ(answer(kSecurity, "AuthMethod=None"), Step::failed);
   }
+}
+
+TEST_F(LoginClientTest, TheMethodIsChosenOnce) {
+  ASSERT_EQ(start(), Step::send);
+  ASSERT_EQ(answer(kSecurity, "AuthMethod=None"), Step::send);
+  EXPECT_EQ(answer(kSecurityToOperational, "AuthMethod=None"), Step::failed);
+
+  options_.chap = one_way_chap();
+  answer_chap();
+  EXPECT_EQ(answer(kSecurity, "AuthMethod=CHAP"), Step::failed);  // CHAP anew
+  options_.chap->required = false;
+  answer_chap();
+  EXPECT_EQ(answer(kSecurityToOperational, "AuthMethod=None"), Step::failed);
 }
 
 TEST_F(LoginClientTest, ChapThatIsNotDemandedIsTheTargetsChoice) {
