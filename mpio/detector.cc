@@ -131,7 +131,8 @@ Look Detector::judge_silence(io::Instant now, const TransportSnapshot& transport
   const io::Instant expiry = asked + profile_->target_stall;
   if (now < verdict_at) {
     look.verdict = PathVerdict::suspect;
-    look.next = verdict_at;
+    // Soon, so that a path that speaks again is not left out for long.
+    look.next = std::min(now + io::Duration(kSuspectLook), verdict_at);
   } else if (net_dead(transport)) {
     look.verdict = PathVerdict::net_dead;
     look.next = now;

@@ -38,7 +38,7 @@ struct Look {
   PathVerdict verdict = PathVerdict::ok;
   bool send_nop = false;   // immediate, ahead of queued data; on_nop_sent() once it is with TCP
   bool send_test = false;  // TEST UNIT READY: does the logical unit still answer on this path?
-  io::Instant next{};      // look again then at the latest, and after a link event
+  io::Instant next{};      // look again then, and at once after a link event
 };
 
 class Detector {

@@ -10,10 +10,10 @@ sys.path.insert(0, str(tree.ROOT / "tests" / "conformance"))
 
 import allow_list
 
-TOPS = "common|target|cluster|bench|tests|docs|scripts|cmake"
+TOPS = "common|target|mpio|cluster|bench|tests|docs|scripts|cmake"
 REFERENCE = re.compile(rf"(?<![\w/.-])((?:{TOPS})/[\w./-]*[\w/])")
 PAGES = ["README.md", "docs/architecture.md", "docs/config.md", "docs/hacking.md", "docs/iscsi.md",
-         "docs/scsi.md", "docs/style.md", "docs/testing.md"]
+         "docs/mpio.md", "docs/scsi.md", "docs/style.md", "docs/testing.md"]
 
 
 def pages():

@@ -122,7 +122,7 @@ TEST_F(DetectorTest, AStalledTargetThatWakesIsForgiven) {
   EXPECT_EQ(look_.verdict, PathVerdict::target_stalled);
   detector_.on_received(now_);
   detector_.on_nop_answered(now_);
-  look();
+  run(kSuspectLook);
   EXPECT_EQ(look_.verdict, PathVerdict::ok);
 }
 
@@ -268,6 +268,7 @@ TEST_F(DetectorTest, TheLoopCanSaySoItself) {
 
 TEST_F(DetectorTest, ANopThatTcpDoesNotTakeIsAskedForAgain) {
   detector_.on_outstanding(1, now_);
+  look();
   now_ += kLan.suspect_after;
   EXPECT_TRUE(detector_.look(now_, transport_).send_nop);
   now_ += milliseconds(20);

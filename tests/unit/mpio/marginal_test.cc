@@ -22,7 +22,8 @@ class MarginalTest : public testing::Test {
     uint64_t segments_per_window = 2000;
   };
 
-  explicit MarginalTest(size_t count = 3)
+  MarginalTest() : MarginalTest(3) {}
+  explicit MarginalTest(size_t count)
       : paths_(count),
         inputs_(count, {.in_service = true}),
         totals_(count, Path{.segments_per_window = 0}) {}
@@ -151,12 +152,18 @@ TEST_F(MarginalTest, NeverAllAtOnce) {
   EXPECT_EQ(window().went_marginal.count(), 2u);
 }
 
-TEST_F(MarginalTest, AMarginalPathIsNoMeasure) {
+class MarginalTestOfFour : public MarginalTest {
+ protected:
+  MarginalTestOfFour() : MarginalTest(4) {}
+};
+
+TEST_F(MarginalTestOfFour, AMarginalPathIsNoMeasure) {
   paths_[1].latency = milliseconds(5);
   paths_[2].latency = milliseconds(5);
-  // The lower of two in the middle: 0 and one of the slow ones are the siblings of the other.
-  EXPECT_EQ(windows_until(true, 1, 5), 3);
-  EXPECT_TRUE(judge_.is_marginal(2));
+  ASSERT_EQ(windows_until(true, 1, 5), 3);
+  ASSERT_TRUE(judge_.is_marginal(2));
+  paths_[3].latency = milliseconds(5);  // two of its three siblings are as slow, but marginal
+  EXPECT_EQ(windows_until(true, 3, 5), 3);
   EXPECT_FALSE(judge_.is_marginal(0));
 }
 

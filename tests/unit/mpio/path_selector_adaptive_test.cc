@@ -96,6 +96,18 @@ TEST(AdaptiveSelector, APathThatStallsGetsNothingMoreOnceItIsSeen) {
   EXPECT_GT(simulation.completed(0) + simulation.completed(2), 0u);
 }
 
+TEST(AdaptiveSelector, TheLotNeverFallsBetweenTwoStalledPaths) {
+  PathSimulation simulation({kGood, kGood, kGood, kGood});
+  simulation.add_host(Policy::adaptive, 64);
+  simulation.run(milliseconds(100));
+  simulation.path(1).stalled = true;
+  simulation.path(2).stalled = true;
+  simulation.run(milliseconds(10));
+  simulation.run(milliseconds(500));
+  EXPECT_EQ(simulation.submitted(1) + simulation.submitted(2), 0u);
+  EXPECT_GT(simulation.completed(), 1000u);
+}
+
 TEST(AdaptiveSelector, AnIdlePathThatStalledIsFoundWithOneRequest) {
   PathSimulation simulation({kGood, kFarther});
   simulation.add_host(Policy::adaptive, 1);
