@@ -4,8 +4,6 @@
 
 namespace holdfast::io {
 
-LinkWatch::~LinkWatch() { ASSERT(listeners_.empty()); }
-
 void LinkWatch::add(LinkListener& listener) { listeners_.push_back(&listener); }
 
 void LinkWatch::remove(LinkListener& listener) {

@@ -35,7 +35,7 @@ class LinkWatch {
   LinkWatch() = default;
   LinkWatch(const LinkWatch&) = delete;
   LinkWatch& operator=(const LinkWatch&) = delete;
-  virtual ~LinkWatch();
+  virtual ~LinkWatch() { ASSERT(listeners_.empty()); }
 
   // The interface that holds this local address (its port is ignored); none: no interface does.
   virtual std::optional<Where> find(const Endpoint& address) const = 0;

@@ -97,7 +97,7 @@ TEST_F(UringConnectTest, SaysWhatThisHostLacks) {
   const auto error = [&](const ConnectOptions& options) {
     const auto opened = loop().open_stream(portal_, options);
     EXPECT_FALSE(opened.has_value());
-    return opened.error_or({}).code;
+    return opened.has_value() ? base::Errc::io : opened.error().code;
   };
   EXPECT_EQ(error({.source = endpoint("192.0.2.1:0")}), base::Errc::not_found);
   EXPECT_EQ(error({.interface = "no-such-link"}), base::Errc::not_found);
