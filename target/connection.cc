@@ -379,7 +379,7 @@ void Connection::on_housekeeping(io::Instant now) {
     return close("the initiator takes no data");
   }
   if (!send_op_.busy()) last_sent_ = now;
-  session_->on_housekeeping(now, !paused_);
+  session_->on_housekeeping(now, !paused_, send_op_.busy());
 }
 
 }  // namespace holdfast::target
