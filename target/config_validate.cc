@@ -202,7 +202,7 @@ void Validator::check_chap_pair(std::optional<ChapConfig>& chap, std::optional<C
                   "`mutual_chap` needs `chap`: the target proves itself only to an initiator that "
                   "proves itself (RFC 7143 12.1.3)");
   }
-  // Equal secrets let an attacker answer our challenge with our own answer (RFC 7143 12.1.4).
+  // Equal secrets let an attacker answer our challenge with our own answer (RFC 7143 9.2.1).
   if (!chap->secret.empty() && chap->secret == mutual->secret) {
     report(place + ".mutual_chap",
            "`chap` and `mutual_chap` have the same secret: use two different ones");

@@ -65,7 +65,7 @@ void LogicalUnit::raise(const AttentionRequest& request) {
       continue;
     }
     nexus_unit.attentions.raise(request.sense);
-    // A reset also allows medium removal again (SPC-4 6.18).
+    // A reset also allows medium removal again (SBC-3 5.10).
     if (request.sense.same_code(scsi::kBusDeviceReset) && nexus_unit.prevents != nullptr) {
       nexus_unit.set_prevention(*nexus_unit.prevents, false);
     }

@@ -54,7 +54,7 @@ class LogicalUnit {
   void remove(NexusUnit& nexus_unit);
   void update_rights(NexusUnit& nexus_unit);
   void raise(const AttentionRequest& request);
-  // PREEMPT AND ABORT also lets the medium go (SPC-4 5.13.11.2.6).
+  // PREEMPT AND ABORT also lets the medium go (SPC-4 5.13).
   void end_prevention(const std::vector<NexusId>& nexuses);
 
   // A command became active or ended.

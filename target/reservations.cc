@@ -15,7 +15,8 @@ using scsi::Sense;
 
 namespace {
 
-// SPC-4 table 65, by class of command instead of by command. The columns are the standard's.
+// The table of allowed commands of SPC-4 5.13, by class of command instead of by command. The
+// columns are the standard's.
 enum Column : uint8_t {
   kWriteExclusiveOther,           // types 1: any nexus but the holder
   kExclusiveAccessOther,          // type 3: any nexus but the holder
@@ -41,7 +42,7 @@ PrOutcome refuse(const Sense& sense) {
   return {.status = scsi::Status::check_condition, .sense = sense};
 }
 
-// SCOPE and TYPE of a reservation to be created (SPC-4 table 216: LU_SCOPE, a valid type).
+// SCOPE and TYPE of a reservation to be created (SPC-4 6.15: LU_SCOPE, a valid type).
 scsi::Outcome<PrType> new_type(const PrOutRequest& request) {
   if (request.scope != scsi::kPrScopeLogicalUnit) {
     return std::unexpected(scsi::kInvalidFieldInCdb.at_cdb(2, uint8_t{7}));
@@ -71,7 +72,7 @@ PrOutcome Reservations::out(const NexusId& nexus, const PrOutRequest& request) {
   const bool registering = request.service_action == ReserveOut::register_key ||
                            request.service_action == ReserveOut::register_and_ignore;
   if (!registering) {
-    // Table 66, and 6.16.3: the key is verified whatever SCOPE and TYPE say.
+    // SPC-4 5.13, 6.16: the key is verified whatever SCOPE and TYPE say.
     const Registrant* own = find(nexus);
     if (own == nullptr || own->key != parameters->key) return conflict();
   }
@@ -102,8 +103,8 @@ PrOutcome Reservations::out(const NexusId& nexus, const PrOutRequest& request) {
   return outcome;
 }
 
-// SPC-4 5.13.7, tables 67, 68 and 69. With ALL_TG_PT it is "as if the same registration request had
-// been received individually through each target port" (6.16.3): the sender's own port decides the
+// SPC-4 5.13, Registering. With ALL_TG_PT it is "as if the same registration request had
+// been received individually through each target port" (6.16): the sender's own port decides the
 // status, and another port through which the request would have been a conflict keeps what it has.
 PrOutcome Reservations::register_key(const Step& step, bool ignore_existing_key) {
   ASSERT(!step.nexus.initiator_name.empty() && !step.nexus.target_name.empty() &&
@@ -129,10 +130,10 @@ PrOutcome Reservations::register_key(const Step& step, bool ignore_existing_key)
   if (grows && !next.within_limits(step.nexus.initiator_name)) {
     return refuse(scsi::kInsufficientRegistrationResources);
   }
-  if (!changed) return {};  // tables 67, 68: "Do nothing except return GOOD status"
+  if (!changed) return {};  // Registering: "Do nothing except return GOOD status"
 
   PrOutcome outcome{.must_persist = true};
-  // 5.13.11.2.3: the holder unregistered. The last of all registrants leaves nobody to tell.
+  // Unregistering: the holder unregistered. The last of all registrants leaves nobody to tell.
   if (type_ && !next.type_ && scsi::is_registrants_only(*type_)) {
     next.attend_others(step.nexus, scsi::kReservationsReleased, outcome);
   }
@@ -164,7 +165,7 @@ bool Reservations::register_one(const NexusId& nexus, const Step& step, bool ign
   return true;
 }
 
-// SPC-4 5.13.9.
+// SPC-4 5.13, Reserving.
 PrOutcome Reservations::reserve(const Step& step) {
   Registrant& own = *find(step.nexus);
   if (type_) {
@@ -178,7 +179,7 @@ PrOutcome Reservations::reserve(const Step& step) {
   return {.must_persist = true};
 }
 
-// SPC-4 5.13.11.2.2.
+// SPC-4 5.13, Releasing.
 PrOutcome Reservations::release(const Step& step) {
   Registrant& own = *find(step.nexus);
   if (!type_ || !is_holder(own)) return {};
@@ -194,7 +195,7 @@ PrOutcome Reservations::release(const Step& step) {
   return outcome;
 }
 
-// SPC-4 5.13.11.2.7. APTPL stays what the last registration said.
+// SPC-4 5.13, Clearing. APTPL stays what the last registration said.
 PrOutcome Reservations::clear(const Step& step) {
   PrOutcome outcome{.must_persist = true};
   attend_others(step.nexus, scsi::kReservationsPreempted, outcome);
@@ -204,8 +205,8 @@ PrOutcome Reservations::clear(const Step& step) {
   return outcome;
 }
 
-// SPC-4 5.13.11.2.4, table 72 and figure 9; 5.13.11.2.6 for the list of nexuses to abort, which are
-// those that match even where they keep their registration (the sender).
+// SPC-4 5.13, Preempting; Preempting and aborting for the list of nexuses to abort, which are those
+// that match even where they keep their registration (the sender).
 PrOutcome Reservations::preempt(const Step& step, bool abort) {
   const uint64_t victim = step.parameters.service_action_key;
   const auto matches = [&](const Registrant& r) { return victim == 0 || r.key == victim; };
@@ -218,7 +219,7 @@ PrOutcome Reservations::preempt(const Step& step, bool abort) {
 
   PrOutcome outcome;
   if (victim == 0) {
-    // Without a reservation figure 9 leads to 5.13.11.2.5, where no registered key is zero.
+    // Without a reservation this is Removing registrations, where no registered key is zero.
     if (!type_) return conflict();
     if (!scsi::is_all_registrants(*type_)) {
       return refuse(scsi::kInvalidFieldInParameterList.at_parameter(8));
@@ -226,7 +227,7 @@ PrOutcome Reservations::preempt(const Step& step, bool abort) {
     outcome = take_over(step);
   } else {
     const auto match = std::ranges::find_if(registrants_, matches);
-    if (match == registrants_.end()) return conflict();  // 5.13.11.2.5
+    if (match == registrants_.end()) return conflict();
     const bool victim_holds = std::ranges::any_of(
         registrants_, [&](const Registrant& r) { return r.holds && matches(r); });
     outcome = victim_holds ? take_over(step) : remove_registrations(step);
@@ -235,8 +236,8 @@ PrOutcome Reservations::preempt(const Step& step, bool abort) {
   return outcome;
 }
 
-// SPC-4 5.13.11.2.4.3: the reservation becomes the sender's, in whatever type it names. The sender
-// stays registered, also when it preempts itself or its own key.
+// SPC-4 5.13, Preempting persistent reservations: it becomes the sender's, in whatever type it
+// names. The sender stays registered, also when it preempts itself or its own key.
 PrOutcome Reservations::take_over(const Step& step) {
   const auto type = new_type(step.request);
   if (!type) return refuse(type.error());
@@ -248,11 +249,11 @@ PrOutcome Reservations::take_over(const Step& step) {
   return outcome;
 }
 
-// SPC-4 5.13.11.2.5: SCOPE and TYPE are ignored, and the sender's own registration goes too if it
-// has the key.
+// SPC-4 5.13, Removing registrations: SCOPE and TYPE are ignored, and the sender's own registration
+// goes too if it has the key.
 PrOutcome Reservations::remove_registrations(const Step& step) {
   PrOutcome outcome = remove_matching(step, false);
-  if (registrants_.empty()) type_.reset();  // the last of all registrants (table 71)
+  if (registrants_.empty()) type_.reset();  // the last of all registrants
   return outcome;
 }
 
@@ -292,7 +293,7 @@ const Registrant* Reservations::find(const NexusId& nexus) const {
   return at != registrants_.end() && at->nexus == nexus ? &*at : nullptr;
 }
 
-// SPC-4 5.13.10.
+// SPC-4 5.13, Persistent reservation holder.
 bool Reservations::is_holder(const Registrant& registrant) const {
   return type_ && (registrant.holds || scsi::is_all_registrants(*type_));
 }

@@ -7,7 +7,7 @@
 //   3. publish the copy: recompute rights_of() every nexus that is logged in;
 //   4. establish the unit attentions, abort the listed nexuses' commands and wait until they ended;
 //   5. answer.
-// One such sequence at a time for a logical unit, so that each is indivisible (SPC-4 5.13.1).
+// One such sequence at a time for a logical unit, so that each is indivisible (SPC-4 5.13).
 // A copy costs two small strings per registrant; it is made for PERSISTENT RESERVE OUT only.
 
 #include <compare>
@@ -37,7 +37,7 @@ inline constexpr size_t kMaxRegistrantsPerInitiator = 64;
 inline constexpr size_t kMaxEncodedReservationsBytes = 24 + kMaxRegistrants * (24 + 2 * 223);
 
 // An I_T nexus, the same one after every re-login: never a session's identity. The portal group is
-// the SCSI target port (RFC 7143 4.4.1); its tag, which is not 0, is also reported as the relative
+// the SCSI target port (RFC 7143 4.4.2); its tag, which is not 0, is also reported as the relative
 // target port identifier.
 struct NexusId {
   std::string initiator_name{};
@@ -97,8 +97,8 @@ struct PrOutcome {
   scsi::Sense sense{};                       // with check_condition
   std::vector<PrAttention> attentions{};
   // PREEMPT AND ABORT: end every command of these nexuses before the answer, and allow medium
-  // removal for them (SPC-4 5.13.11.2.6 c, h). May hold the sender itself: then all of its commands
-  // but this one. Ascending, no duplicates.
+  // removal for them (SPC-4 5.13, Preempting and aborting). May hold the sender itself: then all of
+  // its commands but this one. Ascending, no duplicates.
   std::vector<NexusId> abort{};
   bool must_persist = false;  // what power_on() would keep has changed
 };
@@ -113,8 +113,8 @@ class Reservations {
 
   NexusRights rights_of(const NexusId& nexus) const;
 
-  // What the loss of power leaves (SPC-4 5.13.5, 6.15.2): all but PRgeneration if APTPL was last
-  // set, else nothing. Call it on what decode() returned when the logical unit is opened.
+  // What the loss of power leaves (SPC-4 5.13, Preserving; 6.15): all but PRgeneration if APTPL was
+  // last set, else nothing. Call it on what decode() returned when the logical unit is opened.
   void power_on();
 
   // Versioned and checksummed; equal states have equal encodings.

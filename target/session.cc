@@ -381,7 +381,7 @@ bool Session::describe(Task& task, const iscsi::PduReader& reader) {
   return true;
 }
 
-// Immediate data (RFC 7143 11.3.3.1): into the first chunk, from where it will be written.
+// Immediate data (RFC 7143 11.3.6): into the first chunk, from where it will be written.
 Session::Intake Session::command_data(Task& task, uint32_t length) {
   const bool allowed = parameters().immediate_data && (task.flags & command_flags::kWrite) != 0 &&
                        length <= task.expected_length && length <= parameters().first_burst_length;

@@ -20,7 +20,7 @@ Session::Intake Session::on_data_out_header(const iscsi::PduReader& reader) {
 
 Session::Intake Session::unsolicited_data(const iscsi::DataOutPdu& pdu, uint32_t length) {
   Task* task = find_task(pdu.itt);
-  // Of a command that was refused, aborted or never seen: read and dropped (RFC 7143 4.2.3.4).
+  // Of a command that was refused, aborted or never seen: read and dropped (RFC 7143 4.2.3.3).
   if (task == nullptr || !task->unsolicited_open) return Intake::discard;
   incoming_task_ = task;
   task->last_progress = shard().loop().now();

@@ -1,5 +1,5 @@
 // Task management functions (RFC 7143 11.5, 4.2.3). With one connection per session and one TCP
-// order the response fence of RFC 7143 4.2.3.3 is kept by queueing: the answer to a function is
+// order the response fence of RFC 7143 4.2.2.3 is kept by queueing: the answer to a function is
 // queued after every response that precedes it, on this session and (the node collects) on all
 // others.
 

@@ -109,7 +109,7 @@ void Task::start() {
   dispatch();
 }
 
-// Attention first (SAM-5 5.14), then what is wrong with the CDB, then whether the unit can serve it
+// Attention first (SAM-5), then what is wrong with the CDB, then whether the unit can serve it
 // through this port and now.
 std::optional<scsi::Sense> Task::check_unit() const {
   const scsi::CommandRow* row = decoded.has_value() ? decoded->row : nullptr;
@@ -239,7 +239,7 @@ void Task::abort(bool report, bool awaits) {
   aborted = true;
   last_progress = shard().loop().now();
   report_aborted = report && !session->connection().closing();
-  if (state == State::parked) {  // its turn never came: its number counts as used (RFC 7143 4.2.3)
+  if (state == State::parked) {  // its turn never came: its number counts as used (RFC 7143 11.6.1)
     if (parked_hook.is_linked()) session->forget_parked(*this);
     state = State::active;
     session->task_activated(*this);
@@ -269,7 +269,7 @@ void Task::maybe_end() {
   // ended before. A node that shuts down answers nothing any more.
   if (with_node && !shard().shutting_down()) return;
   // Data the initiator was asked for or announced is still to come; it has nowhere to go but must
-  // not be taken for the start of another command's (RFC 7143 4.2.4.2). An aborted task waits only
+  // not be taken for the start of another command's (RFC 7143 4.2.5.2). An aborted task waits only
   // where a function on the whole task set says so, and for what was asked for.
   const bool may_wait = !aborted || awaits_data;
   if (may_wait && (outstanding_r2ts > 0 || unsolicited_open)) return;
@@ -293,7 +293,7 @@ void Task::end() {
   }
   session->task_ended(*this);
   // Whoever waits for its end answers after it: the answer to a task management function must not
-  // overtake a TASK ABORTED of the same session (RFC 7143 4.2.3.3).
+  // overtake a TASK ABORTED of the same session (RFC 7143 4.2.2.3, 4.2.3.3).
   Shard& owner = shard();
   const uint64_t number = serial;
   if (aborted && !report_aborted) {

@@ -146,7 +146,7 @@ void Task::continue_compare_and_write(Chunk& chunk) {
   unit().write(chunk, start_offset(), base::Bytes(chunk.bytes).subspan(half), command().fua);
 }
 
-// --- VERIFY against the medium alone, or one block against each (BYTCHK=00b, 11b; SBC-3 5.32) ---
+// --- VERIFY against the medium alone, or one block against each (BYTCHK=00b, 11b; SBC-3 5.29) ---
 
 uint64_t Task::range_bytes() const {
   return scsi::block_count(command(), unit().state().description.capacity_blocks) *
@@ -179,7 +179,7 @@ void Task::continue_verify(Chunk& chunk) {
   run_verify();
 }
 
-// --- WRITE SAME (SBC-3 5.47) ---
+// --- WRITE SAME (SBC-3 5.43) ---
 
 void Task::run_write_same() {
   Chunk* chunk = driver_chunk();
@@ -265,7 +265,7 @@ void Task::finish_ranges(Chunk& chunk) {
 
 // --- SYNCHRONIZE CACHE ---
 
-// All of the medium, whatever range is asked for: more than asked is allowed (SBC-3 5.22). IMMED is
+// All of the medium, whatever range is asked for: more than asked is allowed (SBC-3 5.26). IMMED is
 // answered when it is done: allowed too, and the answer then says the truth.
 void Task::run_flush() {
   Chunk* chunk = driver_chunk();

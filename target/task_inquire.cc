@@ -125,7 +125,7 @@ void Task::send_parameters(size_t bytes) {
   complete(scsi::Status::good);
 }
 
-// A LUN that is none (SPC-4 5.10, 6.6.2, 6.33).
+// A LUN that is none (SAM-5, incorrect logical unit; SPC-4 6.6, 6.33, 6.39).
 void Task::run_without_unit() {
   if (!decoded.has_value()) return fail(scsi::kLunNotSupported);
   const bool answers = operation() == Operation::inquiry || operation() == Operation::report_luns ||

@@ -1,6 +1,6 @@
 #pragma once
-// The unit attention conditions of one nexus on one logical unit (SAM-5 5.14): each code once,
-// oldest first except that a reset is told before all else.
+// The unit attention conditions of one nexus on one logical unit (SAM-5): each code once, oldest
+// first except that a reset is told before all else.
 
 #include <array>
 #include <cstdint>

@@ -18,7 +18,7 @@ bool is_target_reset(TaskFunction function) {
 Shards::Ask reset_step(const Unit& unit, const ResetCall& call) {
   AbortRequest abort{.unit = unit.id, .requester = call.session, .awaits_data = true};
   AttentionRequest attention{.unit = unit.id, .sense = scsi::kBusDeviceReset};
-  // With TAS=1 the other nexuses learn of CLEAR TASK SET by TASK ABORTED, not by 2F/00 (SAM-5 5.6).
+  // With TAS=1 the other nexuses learn of CLEAR TASK SET by TASK ABORTED, not by 2F/00 (SAM-5).
   const bool resets = call.function != TaskFunction::clear_task_set;
   return [state = unit.snapshot(), abort = std::move(abort), attention = std::move(attention),
           resets](ShardControl& shard, ShardControl::Done done) {
@@ -58,7 +58,7 @@ void UnitOperations::reset(ResetCall call, NodeLink::Reply<bool> reply) {
   const std::vector<Unit*> units = affected_by(call);
   std::vector<Shards::Ask> steps;
   for (Unit* const unit : units) {
-    if (call.function != TaskFunction::clear_task_set) unit->mode = {};  // SPC-4 6.11.1: defaults
+    if (call.function != TaskFunction::clear_task_set) unit->mode = {};  // SPC-4 6.11: defaults
     steps.push_back(reset_step(*unit, call));
   }
   auto finish = [this, shard = call.shard, function = call.function, target = call.target,

@@ -101,7 +101,7 @@ bool LoginServer::check_flags(const LoginRequestPdu& request) {
   return true;
 }
 
-// RFC 7143 11.12.5 to 11.12.9: what may not change during one login.
+// RFC 7143 11.12.5 to 11.12.8: what may not change during one login.
 bool LoginServer::check_same_login(const LoginRequestPdu& request) {
   if (current_stage(request.flags) != static_cast<uint8_t>(stage_)) {
     return refuse(LoginStatus::initiator_error, "the login is not in the stage of the request");
@@ -311,7 +311,7 @@ void LoginServer::prepare_response(uint8_t flags) {
   response_.tsih = first_.tsih;
   response_.itt = first_.itt;
   response_.stat_sn = stat_sn_++;
-  // RFC 7143 11.12.7: login requests are immediate and do not consume CmdSN.
+  // RFC 7143 11.12.8: login requests are immediate and do not consume CmdSN.
   response_.exp_cmd_sn = first_.cmd_sn;
   response_.max_cmd_sn = first_.cmd_sn + options_.command_window - 1;
   response_.data_segment_length = static_cast<uint32_t>(answers_.size());

@@ -37,7 +37,7 @@ static_assert(base::WireStruct<ScsiCommandPdu, kBhsBytes>);
 static_assert(offsetof(ScsiCommandPdu, expected_data_transfer_length) == 20 &&
               offsetof(ScsiCommandPdu, cmd_sn) == 24 && offsetof(ScsiCommandPdu, cdb) == 32);
 
-namespace residual_flags {  // RFC 7143 11.4.1, and 11.7.2 where they lie in the same bits
+namespace residual_flags {  // RFC 7143 11.4.1, and 11.7.3 where they lie in the same bits
 inline constexpr uint8_t kBidirectionalOverflow = 0x10;
 inline constexpr uint8_t kBidirectionalUnderflow = 0x08;
 inline constexpr uint8_t kOverflow = 0x04;
@@ -67,7 +67,7 @@ static_assert(base::WireStruct<ScsiResponsePdu, kBhsBytes>);
 static_assert(offsetof(ScsiResponsePdu, status) == 3 && offsetof(ScsiResponsePdu, stat_sn) == 24 &&
               offsetof(ScsiResponsePdu, residual_count) == 44);
 
-// RFC 7143 11.5.1; 9 to 12 are RFC 7144 4.1.3.1, refused at protocol level 1.
+// RFC 7143 11.5.1; 9 to 12 are of RFC 7144, refused at protocol level 1.
 enum class TaskFunction : uint8_t {
   abort_task = 1,
   abort_task_set = 2,
@@ -153,7 +153,7 @@ static_assert(base::WireStruct<DataOutPdu, kBhsBytes>);
 static_assert(offsetof(DataOutPdu, ttt) == 20 && offsetof(DataOutPdu, exp_stat_sn) == 28 &&
               offsetof(DataOutPdu, data_sn) == 36 && offsetof(DataOutPdu, buffer_offset) == 40);
 
-namespace data_in_flags {  // RFC 7143 11.7.1, 11.7.2; O and U as in residual_flags
+namespace data_in_flags {  // RFC 7143 11.7.2, 11.7.3; O and U as in residual_flags
 inline constexpr uint8_t kAcknowledge = 0x40;
 inline constexpr uint8_t kStatus = 0x01;
 }  // namespace data_in_flags

@@ -83,7 +83,7 @@ std::optional<Sense> decode_write_same(const Fields& in, Command& out) {
   out.anchor = in.bit(1, 4);
   out.unmap = in.bit(1, 3);
   out.ndob = out.row->cdb_length == 16 && in.bit(1, 0);
-  // ANC_SUP=0 in VPD B2h (SBC-3 6.6.4).
+  // ANC_SUP=0 in VPD B2h (SBC-3 6.6).
   if (out.anchor) return kInvalidFieldInCdb.at_cdb(1, 4);
   // PBDATA and LBDATA, obsolete: they ask for other data in each block than what is given, so
   // ignoring them would write something the initiator did not mean.
@@ -266,7 +266,7 @@ uint16_t length_field(const CommandRow& row) {
   }
 }
 
-// The most blocks one such command may address; SBC-3 6.6.3.
+// The most blocks one such command may address; SBC-3 6.6, Block Limits.
 uint64_t limit_of(const Command& command, const LunDescription& lun) {
   switch (command.row->operation) {
     case Operation::read:

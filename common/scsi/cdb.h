@@ -93,7 +93,7 @@ struct Command {
 // opcode, unknown, or a field this target must refuse: the sense says which byte and bit.
 Outcome<Command> decode(Bytes cdb);
 
-// lba + blocks <= capacity, without overflow. SBC-3 4.5.3; a zero length at the very end is in
+// lba + blocks <= capacity, without overflow. SBC-3 4.5; a zero length at the very end is in
 // range, beyond it is not. The sense carries no INFORMATION (only the first wrong LBA is known to
 // be wrong and it is the CDB's own).
 std::optional<Sense> check_range(uint64_t lba, uint64_t blocks, uint64_t capacity_blocks);

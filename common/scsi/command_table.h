@@ -60,9 +60,9 @@ enum CommandFlag : uint8_t {
   kMediumAccess = 1 << 0,          // addresses logical blocks
   kWritesMedium = 1 << 1,          // refused on a write-protected unit (07/27/00)
   kAllowedWithoutMedium = 1 << 2,  // served when a removable medium is ejected
-  kAllowedInStandby = 1 << 3,      // SPC-4 5.15.2.4.4; also allowed extras, see docs/scsi.md
-  kAllowedInUnavailable = 1 << 4,  // SPC-4 5.15.2.4.5, and while transitioning
-  kKeepsUnitAttention = 1 << 5,    // INQUIRY, REPORT LUNS, REQUEST SENSE: SAM-5 5.14
+  kAllowedInStandby = 1 << 3,      // SPC-4 5.15, standby; also allowed extras, see docs/scsi.md
+  kAllowedInUnavailable = 1 << 4,  // SPC-4 5.15, unavailable; and while transitioning
+  kKeepsUnitAttention = 1 << 5,    // INQUIRY, REPORT LUNS, REQUEST SENSE: SAM-5, unit attention
   kNeedsThin = 1 << 6,             // exists only on a thin unit (05/20/00 on another)
 };
 
@@ -78,7 +78,7 @@ struct CommandRow {
   ReservationAccess reservation{};
   uint16_t nominal_seconds = 0;      // NOMINAL COMMAND PROCESSING TIMEOUT
   uint16_t recommended_seconds = 0;  // RECOMMENDED COMMAND TIMEOUT
-  // A one where this target uses the bit (SPC-4 6.35.3); bits that must be zero are zero. Byte 0
+  // A one where this target uses the bit (SPC-4 6.35); bits that must be zero are zero. Byte 0
   // is the operation code.
   std::array<uint8_t, 16> usage{};
 

@@ -16,7 +16,7 @@ constexpr unsigned kRemovable = 0x80;
 // PERIPHERAL QUALIFIER 011b, PERIPHERAL DEVICE TYPE 1Fh: nothing can be here.
 constexpr unsigned kNoUnit = 0x7f;
 
-// Version descriptors (SPC-4 6.6.2), "no version claimed" codes.
+// Version descriptors (SPC-4 6.6), "no version claimed" codes.
 constexpr uint16_t kVersionDescriptors[] = {
     0x00a0,  // SAM-5
     0x0960,  // iSCSI

@@ -25,7 +25,7 @@ inline constexpr uint32_t kMaxTransferBytes = 32U << 20;
 // Parameter lists of MODE SELECT. All pages at once are below 100 bytes.
 inline constexpr uint32_t kMaxModeParameterBytes = 512;
 
-// SAM-5 4.7: peripheral addressing reaches 255, flat space addressing 16383.
+// SAM-5, LUN: peripheral addressing reaches 255, flat space addressing 16383.
 inline constexpr uint16_t kMaxPeripheralLun = 255;
 inline constexpr uint16_t kMaxLun = 16383;
 

@@ -42,7 +42,7 @@ uint32_t max_unmap_descriptors(const LunDescription& lun);
 uint32_t unmap_granularity_blocks(const LunDescription& lun);
 uint64_t max_write_same_blocks(const LunDescription& lun);
 
-// One iSCSI target portal group as SCSI sees it: RFC 7143 4.4.1: the SCSI port is target name plus
+// One iSCSI target portal group as SCSI sees it: RFC 7143 4.4.2: the SCSI port is target name plus
 // portal group tag.
 struct PortDescription {
   std::string target_name{};             // iqn....

@@ -29,12 +29,12 @@ struct Page {
 
 // Ascending, as MODE SENSE of all pages returns them.
 constexpr Page kPages[] = {
-    {0x01, 0x00, 12},      // read-write error recovery, SBC-3 6.5.8
-    {0x02, 0x00, 16},      // disconnect-reconnect, SPC-4 7.5.10
-    {0x08, 0x00, 20},      // caching, SBC-3 6.5.6
-    {kControl, 0x00, 12},  // SPC-4 7.5.8
-    {kControl, 0x01, 32},  // control extension, SPC-4 7.5.9
-    {0x1c, 0x00, 12},      // informational exceptions control, SBC-3 6.5.7
+    {0x01, 0x00, 12},      // read-write error recovery, SBC-3 6.5
+    {0x02, 0x00, 16},      // disconnect-reconnect, SPC-4 7.5
+    {0x08, 0x00, 20},      // caching, SBC-3 6.5
+    {kControl, 0x00, 12},  // control, SPC-4 7.5
+    {kControl, 0x01, 32},  // control extension, SPC-4 7.5
+    {0x1c, 0x00, 12},      // informational exceptions control, SBC-3 6.5
 };
 
 struct PageBytes {
@@ -167,7 +167,7 @@ Outcome<SelectHeader> parse_header(const Command& command, Bytes list) {
 }
 
 // A block descriptor may only repeat what is: this disk is not formatted by its initiators. Zero
-// blocks, or all ones, is "as it is" (SBC-3 6.5.2).
+// blocks, or all ones, is "as it is" (SBC-3 6.5, block descriptors).
 std::optional<Sense> check_block_descriptor(const SelectHeader& header, const LunDescription& lun,
                                             Bytes list) {
   if (header.descriptor_length == 0) return std::nullopt;

@@ -16,7 +16,7 @@ using base::Result;
 
 namespace {
 
-struct PrOutList {  // SPC-4 table 214
+struct PrOutList {  // SPC-4 6.16
   be64 key;
   be64 service_action_key;
   be32 obsolete_scope_address;
@@ -40,7 +40,7 @@ constexpr size_t kMinTransportIdAdditionalBytes = 20;
 constexpr std::string_view kIsidSeparator = ",i,0x";
 constexpr size_t kIsidDigits = 12;
 
-// REPORT CAPABILITIES (SPC-4 tables 207, 208, 209).
+// REPORT CAPABILITIES (SPC-4 6.15).
 constexpr uint16_t kCapabilitiesBytes = 8;
 constexpr uint8_t kAtpC = 1 << 2;
 constexpr uint8_t kPtplC = 1 << 0;
@@ -96,7 +96,8 @@ void write_keys(ResponseWriter& writer, const PrReport& report) {
 
 void write_reservation(ResponseWriter& writer, const PrReport& report) {
   if (!report.type) return write_header(writer, report.generation, 0);
-  // SPC-4 5.13.6.3: everybody holds an all registrants reservation, so no key names the holder.
+  // SPC-4 5.13, Reporting the persistent reservation: everybody holds an all registrants
+  // reservation, so no key names the holder.
   uint64_t key = 0;
   if (!is_all_registrants(*report.type)) {
     const auto holder = std::ranges::find_if(report.registrations, &PrRegistration::holder);
@@ -131,7 +132,7 @@ void write_full_status(ResponseWriter& writer, const PrReport& report) {
     encode_transport_id(registration.initiator_name, registration.isid, {transport_id, id_bytes});
     writer.u64(registration.key);
     writer.zeros(4);
-    // One descriptor per I_T nexus, so ALL_TG_PT stays 0 (SPC-4 6.15.5).
+    // One descriptor per I_T nexus, so ALL_TG_PT stays 0 (SPC-4 6.15, READ FULL STATUS).
     writer.u8(registration.holder ? kRHolder : 0);
     writer.u8(registration.holder && report.type ? scope_and_type(*report.type) : 0);
     writer.zeros(4);
@@ -186,7 +187,7 @@ const char* to_string(PrType type) {
 Outcome<PrOutParameters> parse_pr_out_parameters(Bytes list) {
   if (list.size() < kPrOutParameterBytes) return std::unexpected(kParameterListLengthError);
   const auto wire = base::load<PrOutList>(list);
-  // Before the length: a list with SPEC_I_PT is rightly longer (SPC-4 6.16.1).
+  // Before the length: a list with SPEC_I_PT is rightly longer (SPC-4 6.16).
   if ((wire.flags & kSpecIPt) != 0) {
     return std::unexpected(kInvalidFieldInParameterList.at_parameter(kFlagsByte, uint8_t{3}));
   }

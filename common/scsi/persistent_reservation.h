@@ -17,7 +17,7 @@
 
 namespace holdfast::scsi {
 
-enum class PrType : uint8_t {  // SPC-4 6.15.3.4
+enum class PrType : uint8_t {  // SPC-4 6.15, TYPE field
   write_exclusive = 1,
   exclusive_access = 3,
   write_exclusive_registrants_only = 5,
@@ -53,7 +53,7 @@ struct PrOutParameters {
   bool aptpl = false;
 };
 // `list` is the data that arrived: not 24 bytes is 05/1A/00. SPEC_I_PT is refused with 05/26/00, as
-// REPORT CAPABILITIES says SIP_C=0. Obsolete and reserved fields are ignored (SPC-4 4.2.1).
+// REPORT CAPABILITIES says SIP_C=0. Obsolete and reserved fields are ignored (SPC-4 3.3).
 Outcome<PrOutParameters> parse_pr_out_parameters(Bytes list);
 // For initiators and tests.
 void encode_pr_out_parameters(const PrOutParameters& parameters, MutableBytes out);
@@ -95,7 +95,7 @@ struct PrReport {
 };
 // Fills `out`, whose size is the allocation length (or the caller's own bound below it), and
 // returns how many bytes of it were written: never more than the parameter data has. The length
-// fields always state the whole (SPC-4 4.2.5.6).
+// fields always state the whole (SPC-4 4.2, ALLOCATION LENGTH field).
 size_t write_pr_in(ReserveIn action, const PrReport& report, MutableBytes out);
 
 }  // namespace holdfast::scsi

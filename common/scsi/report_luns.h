@@ -1,5 +1,5 @@
 #pragma once
-// The LUN field (SAM-5 4.7) and REPORT LUNS (SPC-4 6.33).
+// The LUN field (SAM-5, LUN) and REPORT LUNS (SPC-4 6.33).
 
 #include <optional>
 #include <span>

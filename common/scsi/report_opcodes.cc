@@ -21,7 +21,7 @@ bool exists_on(const CommandRow& row, const LunDescription& lun) {
   return lun.thin || !row.has(kNeedsThin);
 }
 
-// SPC-4 6.35.4.
+// SPC-4 6.35, command timeouts descriptor.
 void write_timeouts(const CommandRow& row, ResponseWriter& writer) {
   writer.u16(kTimeoutsLength);
   writer.zeros(2);

@@ -28,7 +28,7 @@ class ResponseWriter {
     if (fits > 0) std::memcpy(out_.data() + position_, in.data(), fits);
     position_ += in.size();
   }
-  // Left-aligned ASCII in a field of `width`, padded with blanks (SPC-4 4.3.1).
+  // Left-aligned ASCII in a field of `width`, padded with blanks (SPC-4 4.3).
   void text(std::string_view value, size_t width) {
     value = value.substr(0, width);
     bytes(base::as_bytes(value));

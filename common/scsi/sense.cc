@@ -16,7 +16,7 @@ bool has_key_specific(const Sense& sense) {
   return sense.field.has_value() || sense.progress.has_value();
 }
 
-// SENSE KEY SPECIFIC, 3 bytes (SPC-4 4.5.2.4).
+// SENSE KEY SPECIFIC, 3 bytes (SPC-4 4.5).
 void write_key_specific(const Sense& sense, ResponseWriter& writer) {
   if (sense.field.has_value()) {
     const FieldPointer& field = *sense.field;
@@ -31,7 +31,7 @@ void write_key_specific(const Sense& sense, ResponseWriter& writer) {
   }
 }
 
-// SPC-4 4.5.3.
+// SPC-4 4.5, fixed format.
 void write_fixed(const Sense& sense, ResponseWriter& writer) {
   const bool valid =
       sense.information.has_value() && *sense.information <= std::numeric_limits<uint32_t>::max();
@@ -47,7 +47,7 @@ void write_fixed(const Sense& sense, ResponseWriter& writer) {
   write_key_specific(sense, writer);
 }
 
-// SPC-4 4.5.2.
+// SPC-4 4.5, descriptor format.
 void write_descriptors(const Sense& sense, ResponseWriter& writer) {
   writer.u8(kDescriptorCurrent);
   writer.u8(static_cast<unsigned>(sense.key));

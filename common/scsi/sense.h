@@ -27,7 +27,7 @@ enum class SenseKey : uint8_t {
   miscompare = 0xe,
 };
 
-// Which byte (and bit) of the CDB or of the parameter list is wrong (SPC-4 4.5.2.4.2).
+// Which byte (and bit) of the CDB or of the parameter list is wrong (SPC-4 4.5, field pointer).
 struct FieldPointer {
   bool in_cdb = true;
   uint16_t byte = 0;
@@ -146,7 +146,7 @@ inline constexpr size_t kMaxSenseLength = 28;
 
 // Current-error sense data: fixed (70h) or descriptor (72h) format, as D_SENSE or the DESC bit of
 // REQUEST SENSE asks. Writes at most out.size() bytes and returns the full length. INFORMATION
-// beyond 32 bits cannot be told in fixed format: VALID is 0 then (SPC-4 4.5.3).
+// beyond 32 bits cannot be told in fixed format: VALID is 0 then (SPC-4 4.5, INFORMATION field).
 size_t encode(const Sense& sense, bool descriptor_format, MutableBytes out);
 
 }  // namespace holdfast::scsi

@@ -1,5 +1,5 @@
 #pragma once
-// SCSI status codes (SAM-5 5.3.1), as they go into the iSCSI SCSI Response PDU.
+// SCSI status codes (SAM-5 5.3), as they go into the iSCSI SCSI Response PDU.
 
 #include <cstdint>
 

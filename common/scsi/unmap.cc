@@ -35,7 +35,7 @@ Outcome<size_t> parse_unmap(Bytes list, const LunDescription& lun, std::span<Unm
   if (described + sizeof(Header) > total) {
     return std::unexpected(kInvalidFieldInParameterList.at_parameter(2));
   }
-  // An incomplete last descriptor is ignored (SBC-3 5.28.2).
+  // An incomplete last descriptor is ignored (SBC-3 5.28).
   const size_t count = described / sizeof(Descriptor);
   if (count > max_unmap_descriptors(lun)) {
     return std::unexpected(kInvalidFieldInParameterList.at_parameter(2));

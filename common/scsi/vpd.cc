@@ -13,7 +13,7 @@ constexpr uint8_t kPages[] = {0x00, 0x80, 0x83, 0x86, 0xb0, 0xb1, 0xb2};
 // has, so it cannot be another vendor's.
 constexpr uint32_t kLocalOui = 0x024846;
 
-// Designation descriptor fields, SPC-4 7.8.6.1.
+// Designation descriptor fields, SPC-4 7.8, Device Identification.
 constexpr unsigned kBinary = 1;
 constexpr unsigned kAscii = 2;
 constexpr unsigned kUtf8 = 3;
@@ -97,7 +97,7 @@ void write_identification(const LunDescription& lun, const PortDescription& port
   designator_header(writer, kBinary, kTargetPort, kTypePortGroup, 4);
   writer.u16(0);
   writer.u16(port.target_port_group);
-  // RFC 7143 4.4.1, SPC-4 7.6.4.4: name of an iSCSI target port.
+  // RFC 7143 4.4.2: name of an iSCSI target port.
   std::array<char, 9> suffix{',', 't', ',', '0', 'x', '0', '0', '0', '0'};
   for (size_t i = 0; i < 4; ++i) {
     suffix[5 + i] = kHexDigits[(port.portal_group_tag >> (12 - 4 * i)) & 15];
@@ -107,7 +107,8 @@ void write_identification(const LunDescription& lun, const PortDescription& port
   write_scsi_name(writer, kTargetDevice, name, {});
 }
 
-// SPC-4 7.8.7. No protection information, no priorities, no grouping; task attributes: SIMPLE.
+// SPC-4 7.8, Extended INQUIRY Data. No protection information, no priorities, no grouping; task
+// attributes: SIMPLE.
 void write_extended_inquiry(const LunDescription& lun, ResponseWriter& writer) {
   constexpr unsigned kSimpsup = 0x01;
   constexpr unsigned kVsup = 0x01;
@@ -120,7 +121,7 @@ void write_extended_inquiry(const LunDescription& lun, ResponseWriter& writer) {
   writer.zeros(kLength - 10);
 }
 
-// SBC-3 6.6.3.
+// SBC-3 6.6, Block Limits.
 void write_block_limits(const LunDescription& lun, ResponseWriter& writer) {
   constexpr uint32_t kAlignmentValid = 0x80000000;
   const uint32_t granularity = unmap_granularity_blocks(lun);
@@ -138,7 +139,8 @@ void write_block_limits(const LunDescription& lun, ResponseWriter& writer) {
   writer.zeros(20);
 }
 
-// SBC-3 6.6.2. Rotation rate 1: non-rotating, so that initiators do not sort by LBA.
+// SBC-3 6.6, Block Device Characteristics. Rotation rate 1: non-rotating, so that initiators do not
+// sort by LBA.
 void write_characteristics(ResponseWriter& writer) {
   constexpr unsigned kVbuls = 0x01;  // VERIFY compares unmapped blocks too: they read as zeroes
   writer.u16(1);
@@ -147,7 +149,7 @@ void write_characteristics(ResponseWriter& writer) {
   writer.zeros(0x3c - 5);
 }
 
-// SBC-3 6.6.4.
+// SBC-3 6.6, Logical Block Provisioning.
 void write_provisioning(const LunDescription& lun, ResponseWriter& writer) {
   constexpr unsigned kLbpuLbpwsLbpws10Lbprz = 0x80 | 0x40 | 0x20 | 0x04;
   constexpr unsigned kTypeThin = 2;

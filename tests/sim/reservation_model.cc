@@ -17,7 +17,7 @@ void drop_reservation(PrState& state) {
   state.holder = {};
 }
 
-// SPC-4 5.13.11.2.2: what losing a registration does to the reservation.
+// SPC-4 5.13, Unregistering: what losing a registration does to the reservation.
 void unregister(PrState& state, const PrNexus& nexus) {
   const bool held = state.holds(nexus);
   state.keys.erase(nexus);
@@ -40,7 +40,7 @@ PrEffect register_key(const PrState& before, const PrNexus& nexus, const PrComma
   const uint64_t current = registered == before.keys.end() ? 0 : registered->second;
   if (!ignore && current != command.key) return refuse(before, scsi::Status::reservation_conflict);
   PrEffect effect{scsi::Status::good, before, {}};
-  if (current == 0 && command.service_action_key == 0) return effect;  // tables 67 and 68: nothing
+  if (current == 0 && command.service_action_key == 0) return effect;  // Registering: nothing
   effect.state.generation++;
   effect.state.aptpl = command.aptpl;
   if (command.service_action_key != 0) {
@@ -80,7 +80,7 @@ void remove_key(PrEffect& effect, const PrNexus& sender, uint64_t key, bool ever
   }
 }
 
-// SPC-4 5.13.11.2.4 and table 213.
+// SPC-4 5.13, Preempting.
 PrEffect preempt(const PrState& before, const PrNexus& nexus, const PrCommand& command) {
   PrEffect effect{scsi::Status::good, before, {}};
   const uint64_t key = command.service_action_key;

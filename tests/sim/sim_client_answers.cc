@@ -7,7 +7,7 @@ namespace holdfast::sim {
 
 namespace {
 
-// The parameter data of READ FULL STATUS (SPC-4 6.15.5).
+// The parameter data of READ FULL STATUS (SPC-4 6.15).
 std::optional<PrState> parse_full_status(base::Bytes data) {
   constexpr size_t kHeader = 8, kDescriptor = 24;
   if (data.size() < kHeader) return std::nullopt;

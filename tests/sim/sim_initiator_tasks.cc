@@ -11,7 +11,7 @@ namespace holdfast::sim {
 
 namespace {
 
-// Single-level LUN structure, peripheral device addressing (SAM-5 4.7).
+// Single-level LUN structure, peripheral device addressing (SAM-5, LUN).
 uint64_t lun_field(uint16_t lun) { return uint64_t{lun} << 48; }
 
 // Key and codes of fixed or descriptor sense data as it lies in a SCSI Response.

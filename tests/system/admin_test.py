@@ -10,7 +10,7 @@ from holdfast.target import TARGET_NAME, Disk, Initiator, TargetName
 LUNS_CHANGED, CAPACITY_CHANGED, ALUA_CHANGED = (0x3F, 0x0E), (0x2A, 0x09), (0x2A, 0x06)
 NO_SUCH_LUN = (5, 0x25, 0x00)
 OTHER_NAME = "iqn.2026-11.org.holdfast:other"
-STANDBY, UNAVAILABLE = 2, 3  # asymmetric access states, SPC-4 table 243
+STANDBY, UNAVAILABLE = 2, 3  # asymmetric access states, SPC-4 6.37
 
 
 class AdminCase(case.TestCase):

@@ -21,7 +21,7 @@ TEST(CommandTable, EveryRowIsConsistent) {
   for (const CommandRow& row : command_table()) {
     SCOPED_TRACE(row.name);
     EXPECT_TRUE(seen.insert({row.opcode, row.service_action}).second) << "twice in the table";
-    // SPC-4 4.2.5.1: the group code in the opcode tells the length.
+    // SPC-4 4.2: the group code in the opcode tells the length.
     const unsigned group = row.opcode >> 5;
     const unsigned expected = group == 0 ? 6 : group <= 2 ? 10 : group == 4 ? 16 : 12;
     EXPECT_EQ(row.cdb_length, expected);

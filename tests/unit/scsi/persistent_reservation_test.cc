@@ -31,7 +31,7 @@ Buffer hex(std::string_view text) {
   return out;
 }
 
-// SPC-4 table 214.
+// SPC-4 6.16, service actions.
 TEST(PrOutParameters, ParsesTheFields) {
   Buffer list = hex("0102030405060708 1112131415161718 ffffffff 05 ff ffff");
   const auto parsed = parse_pr_out_parameters(list);
@@ -227,14 +227,14 @@ class PrInTest : public testing::Test {
   PrReport report{.generation = 0x0a0b0c0d, .registrations = registrations};
 };
 
-// Table 202.
+// READ KEYS.
 TEST_F(PrInTest, ReadKeys) {
   EXPECT_EQ(data(ReserveIn::read_keys), hex("0a0b0c0d 00000010 0102030405060708 1112131415161718"));
   report.registrations = {};
   EXPECT_EQ(data(ReserveIn::read_keys), hex("0a0b0c0d 00000000"));
 }
 
-// Tables 203 and 204: 16 bytes more if there is a reservation.
+// READ RESERVATION: 16 bytes more if there is a reservation.
 TEST_F(PrInTest, ReadReservation) {
   EXPECT_EQ(data(ReserveIn::read_reservation), hex("0a0b0c0d 00000000"));
   report.type = PrType::exclusive_access_registrants_only;
@@ -245,14 +245,14 @@ TEST_F(PrInTest, ReadReservation) {
             hex("0a0b0c0d 00000010 0000000000000000 00000000 00 07 0000"));
 }
 
-// Tables 207, 208 and 209: ATP_C, PTPL_C, TMV, ALLOW COMMANDS 011b, all six types.
+// REPORT CAPABILITIES: ATP_C, PTPL_C, TMV, ALLOW COMMANDS 011b, all six types.
 TEST_F(PrInTest, ReportCapabilities) {
   EXPECT_EQ(data(ReserveIn::report_capabilities), hex("0008 05 b0 ea01 0000"));
   report.aptpl = true;
   EXPECT_EQ(data(ReserveIn::report_capabilities), hex("0008 05 b1 ea01 0000"));
 }
 
-// Tables 210 and 211.
+// READ FULL STATUS.
 TEST_F(PrInTest, FullStatus) {
   report.type = PrType::write_exclusive_registrants_only;
   Buffer expected = hex("0a0b0c0d 00000000 0102030405060708 00000000 00 00 00000000 0001 00000030");

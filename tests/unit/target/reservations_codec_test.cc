@@ -203,7 +203,7 @@ TEST(ReservationsIn, ReportsTheState) {
   EXPECT_EQ(at, size);
 }
 
-// 5.13.6.3, 5.13.10: key zero, and everybody is a holder.
+// Reporting the persistent reservation, holder: key zero, and everybody is a holder.
 TEST(ReservationsIn, AllRegistrantsReportNoKeyAndAllHolders) {
   Reservations lu;
   send(lu, nexus('a'), {.action = Action::register_key, .service_action_key = 1});

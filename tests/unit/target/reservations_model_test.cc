@@ -54,7 +54,7 @@ class Model {
   }
   bool registered(const Name& name) const { return keys_.contains(name); }
 
-  // 6.15.3.4: "Writes exclusive", "Reads exclusive" of each type.
+  // 6.15, TYPE: "Writes exclusive", "Reads exclusive" of each type.
   bool may_write(const Name& name) const {
     if (type_ == 0) return true;
     if (type_ == 1 || type_ == 3) return name == holder_;
@@ -85,7 +85,7 @@ class Model {
     return registered(me) && keys_.at(me) == command.key;
   }
 
-  bool through_port(const Name& name, const Send& command) {  // tables 67 and 68 for one nexus
+  bool through_port(const Name& name, const Send& command) {  // Registering, one nexus
     const uint64_t key = command.service_action_key;
     if (command.action == Action::register_key) {
       if (!registered(name) && command.key != 0) return false;
@@ -151,7 +151,7 @@ class Model {
     return "GOOD";
   }
 
-  std::string preempt(const Name& me, const Send& command) {  // figure 9
+  std::string preempt(const Name& me, const Send& command) {
     const uint64_t victim = command.service_action_key;
     const bool all_registrants = type_ == 7 || type_ == 8;
     std::set<Name> victims;

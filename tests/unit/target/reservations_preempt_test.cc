@@ -1,4 +1,4 @@
-// PREEMPT, PREEMPT AND ABORT (SPC-4 5.13.11.2.4 to .6), rights (table 65), APTPL and the parameter
+// PREEMPT, PREEMPT AND ABORT (SPC-4 5.13), rights, APTPL and the parameter
 // list.
 
 #include <gtest/gtest.h>
@@ -41,7 +41,7 @@ class PreemptTest : public testing::Test {
   const NexusId d = nexus('d');
 };
 
-// 5.13.11.2.4.3.
+// Preempting persistent reservations.
 TEST_F(PreemptTest, TakesTheReservationAndRemovesTheHoldersKey) {
   held(b, 5, 2);
   EXPECT_EQ(run(a, {.action = Action::preempt, .key = 1, .service_action_key = 2, .type = 5}),
@@ -92,7 +92,7 @@ TEST_F(PreemptTest, NeedsAValidTypeAndScopeToTakeOver) {
             "CHECK 05/24/00");
 }
 
-// 5.13.11.2.5: SCOPE and TYPE are ignored, the reservation stays.
+// Removing registrations: SCOPE and TYPE are ignored, the reservation stays.
 TEST_F(PreemptTest, OfANonHolderRemovesOnlyRegistrations) {
   held(a, 5, 1);
   EXPECT_EQ(
@@ -129,7 +129,7 @@ TEST_F(PreemptTest, OfAnUnknownKeyConflicts) {
       "CONFLICT");
 }
 
-// Table 72 "All other types, zero"; figure 9 and 5.13.11.2.5 when there is no reservation.
+// A zero key and another type; or no reservation.
 TEST_F(PreemptTest, OfKeyZeroWithoutAnAllRegistrantsReservation) {
   EXPECT_EQ(run(a, {.action = Action::preempt, .key = 1, .type = 5}), "CONFLICT");
   for (const uint8_t type : std::initializer_list<uint8_t>{1, 3, 5, 6}) {
@@ -155,14 +155,14 @@ TEST_F(PreemptTest, OfAKeyRemovesOnlyRegistrationsFromAllRegistrants) {
   EXPECT_EQ(state(), "gen 5 EAAR a1=1* d1=3*");
   EXPECT_EQ(run(d, {.action = Action::preempt, .key = 3, .service_action_key = 1, .type = 1}),
             "GOOD a1:2A05");
-  // Table 71: released with the last registration, here the sender's own.
+  // Released with the last registration, here the sender's own.
   EXPECT_EQ(run(d, {.action = Action::preempt, .key = 3, .service_action_key = 3, .type = 1}),
             "GOOD");
   EXPECT_EQ(state(), "gen 7 free");
 }
 
-// 5.13.11.2.6: "without regard for whether the preempted I_T nexuses hold the persistent
-// reservation".
+// Preempting and aborting: "without regard for whether the preempted I_T nexuses hold the
+// persistent reservation".
 TEST_F(PreemptTest, AndAbortListsEveryNexusOfTheKey) {
   held(b, 5, 2);
   EXPECT_EQ(
@@ -199,7 +199,7 @@ TEST_F(PreemptTest, WithoutAbortListsNobody) {
   EXPECT_TRUE(outcome.abort.empty());
 }
 
-// 6.15.2: which actions count; it wraps.
+// PRgeneration: which actions count; it wraps.
 TEST(ReservationsGeneration, CountsRegistrationsClearsAndPreemptsOnly) {
   Reservations lu;
   const NexusId a = nexus('a');
@@ -218,7 +218,7 @@ TEST(ReservationsGeneration, CountsRegistrationsClearsAndPreemptsOnly) {
   EXPECT_EQ(after({.action = Action::clear, .key = 1}), 5u);
 }
 
-// SPC-4 table 65: what each class of command may do, by type and by who asks.
+// SPC-4 5.13: what each class of command may do, by type and by who asks.
 TEST(ReservationsRights, Table65) {
   enum Who { holder, registered, stranger };
   struct Row {
@@ -263,7 +263,7 @@ TEST(ReservationsRights, EverybodyMayEverythingWithoutAReservation) {
   EXPECT_EQ(lu.rights_of(nexus('a')), NexusRights{.registered = true});
 }
 
-// 6.16.1, 6.16.3. The list is judged before the registration: no key can be read from it.
+// 6.16. The list is judged before the registration: no key can be read from it.
 TEST(ReservationsParameterList, LengthAndSpecIPt) {
   Reservations lu;
   std::vector<uint8_t> list(24);
@@ -295,7 +295,7 @@ TEST(ReservationsParameterList, UnknownServiceActionIsRefused) {
   }
 }
 
-// 6.16.3 APTPL: the last value counts, of registrations only; what must be durable before the
+// 6.16, APTPL: the last value counts, of registrations only; what must be durable before the
 // answer.
 TEST(ReservationsAptpl, MustPersistWhatPowerLossWouldKeepOrForget) {
   Reservations lu;

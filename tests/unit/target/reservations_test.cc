@@ -1,4 +1,5 @@
-// The rules of SPC-4 5.13 and 6.16, one test each. The clause is in the comment above.
+// The rules of SPC-4 5.13 and 6.16, one test each. The clause is in the comment above, by its
+// title.
 
 #include "target/reservations.h"
 
@@ -40,7 +41,7 @@ class ReservationsTest : public testing::Test {
   const NexusId d = nexus('d');
 };
 
-// Table 67.
+// Registering: REGISTER.
 TEST_F(ReservationsTest, RegisterUnregisteredNexus) {
   EXPECT_EQ(run(a, {.action = Action::register_key, .service_action_key = 0xa}), "GOOD");
   EXPECT_EQ(state(), "gen 1 free a1=a");
@@ -86,7 +87,7 @@ TEST_F(ReservationsTest, RegisterIgnoresScopeAndTypeFields) {
       "GOOD");
 }
 
-// Table 68.
+// Registering: REGISTER AND IGNORE EXISTING KEY.
 TEST_F(ReservationsTest, RegisterAndIgnoreExistingKey) {
   const auto ignore = Action::register_and_ignore;
   EXPECT_EQ(run(a, {.action = ignore, .key = 77}), "GOOD");  // unregistered, zero: nothing
@@ -99,7 +100,7 @@ TEST_F(ReservationsTest, RegisterAndIgnoreExistingKey) {
   EXPECT_EQ(state(), "gen 3 free");
 }
 
-// 5.13.7: several nexuses may share a key; a registration has no effect on others.
+// Registering: several nexuses may share a key; a registration has no effect on others.
 TEST_F(ReservationsTest, SharedKeysAreSeparateRegistrations) {
   registered({{a, 1}, {b, 1}});
   EXPECT_EQ(run(a, {.action = Action::register_key, .key = 1, .service_action_key = 2}), "GOOD");
@@ -131,7 +132,8 @@ TEST_F(ReservationsTest, NexusIsEveryPartOfItsIdentity) {
   EXPECT_TRUE(lu.rights_of(nexus('a')).registered);  // a re-login: another object, the same nexus
 }
 
-// 6.16.3: "as if the same registration request had been received individually through each port".
+// ALL_TG_PT: "as if the same registration request had been received individually through each
+// port".
 TEST_F(ReservationsTest, AllTargetPortsRegistersOnEveryPort) {
   EXPECT_EQ(
       run(a, {.action = Action::register_key, .service_action_key = 1, .all_target_ports = true}),
@@ -158,7 +160,7 @@ TEST_F(ReservationsTest, AllTargetPortsIsIgnoredByOtherActions) {
   EXPECT_EQ(state(), "gen 1 WERO a1=1*");
 }
 
-// 5.13.7: INSUFFICIENT REGISTRATION RESOURCES; nothing is registered then.
+// Registering: INSUFFICIENT REGISTRATION RESOURCES; nothing is registered then.
 TEST_F(ReservationsTest, RegistrantsAreLimitedPerInitiatorAndPerUnit) {
   NexusId greedy = a;
   for (size_t i = 0; i < kMaxRegistrantsPerInitiator; ++i) {
@@ -189,7 +191,7 @@ TEST_F(ReservationsTest, RegistrantsAreLimitedPerInitiatorAndPerUnit) {
   EXPECT_EQ(lu.encode().size() <= kMaxEncodedReservationsBytes, true);
 }
 
-// Table 66: every other action of an unregistered nexus, or with a wrong key (6.16.3).
+// Every other action of an unregistered nexus, or with a wrong key (6.16).
 TEST_F(ReservationsTest, OtherActionsNeedARegistrationAndItsKey) {
   registered({{a, 1}});
   for (const Action action : {Action::reserve, Action::release, Action::clear, Action::preempt,
@@ -202,7 +204,7 @@ TEST_F(ReservationsTest, OtherActionsNeedARegistrationAndItsKey) {
   EXPECT_EQ(state(), "gen 1 free a1=1");
 }
 
-// 5.13.9.
+// Reserving.
 TEST_F(ReservationsTest, ReserveOfEveryType) {
   for (const scsi::PrType type : scsi::kPrTypes) {
     lu = {};
@@ -211,7 +213,8 @@ TEST_F(ReservationsTest, ReserveOfEveryType) {
     EXPECT_EQ(lu.type(), type);
     EXPECT_EQ(lu.generation(), 2u) << "RESERVE does not count";
     EXPECT_TRUE(lu.rights_of(a).holder);
-    EXPECT_EQ(lu.rights_of(b).holder, scsi::is_all_registrants(type)) << "5.13.10";
+    EXPECT_EQ(lu.rights_of(b).holder, scsi::is_all_registrants(type))
+        << "persistent reservation holder";
   }
 }
 
@@ -253,7 +256,7 @@ TEST_F(ReservationsTest, ReserveNeedsAValidTypeAndScope) {
   }
 }
 
-// 5.13.11.2.2.
+// Releasing.
 TEST_F(ReservationsTest, ReleaseTellsOtherRegistrantsOnlyForRegistrantsTypes) {
   for (const scsi::PrType type : scsi::kPrTypes) {
     lu = {};
@@ -292,7 +295,7 @@ TEST_F(ReservationsTest, ReleaseOfAnotherTypeOrScopeByTheHolderIsInvalid) {
   EXPECT_EQ(run(a, {.action = Action::release, .key = 1, .type = 5, .scope = 1}), "CHECK 05/26/04");
 }
 
-// 5.13.11.2.3.
+// Unregistering.
 TEST_F(ReservationsTest, UnregisteringTheHolderReleasesAndTellsRegistrantsOnlyTypes) {
   for (const uint8_t type : std::initializer_list<uint8_t>{1, 3, 5, 6}) {
     lu = {};
@@ -329,7 +332,7 @@ TEST_F(ReservationsTest, UnregisteringTheHolderFromItsOtherPortByAllTargetPorts)
   EXPECT_EQ(state(), "gen 4 free b1=2");
 }
 
-// 5.13.11.2.7.
+// Clearing.
 TEST_F(ReservationsTest, ClearRemovesAllAndTellsTheOthers) {
   registered({{a, 1}, {b, 2}, {c, 3}});
   held(a, 1, 1);
