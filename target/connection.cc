@@ -227,6 +227,7 @@ void Connection::ask_admission() {
                    .isid = login_->isid(),
                    .target_name = login_->target_name(),
                    .portal_group_tag = portal_group_tag_};
+  request.portal = local_.to_string();
   shard_.node().admit(std::move(request), [&shard = shard_, id = id_](AdmitReply reply) noexcept {
     if (Connection* connection = shard.find(id)) connection->on_admitted(reply);
   });
@@ -379,7 +380,7 @@ void Connection::on_housekeeping(io::Instant now) {
     return close("the initiator takes no data");
   }
   if (!send_op_.busy()) last_sent_ = now;
-  session_->on_housekeeping(now, !paused_);
+  session_->on_housekeeping(now, !paused_, send_op_.busy());
 }
 
 }  // namespace holdfast::target

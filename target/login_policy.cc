@@ -1,6 +1,7 @@
 #include "target/login_policy.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace holdfast::target {
 namespace {
@@ -100,12 +101,15 @@ base::Result<void> TargetDirectory::list(std::string_view target, iscsi::TargetL
   for (const TargetView& view : map->targets) {
     if (!target.empty() && view.name != target) continue;
     if (find_permission(view, initiator_, peer_) == nullptr) continue;
-    TRY(out.add_target(view.name));
+    bool named = false;
     for (const uint16_t tag : view.portal_groups) {
       const PortalGroupView* group = map->find_portal_group(tag);
       if (group == nullptr) continue;
       for (const io::Endpoint& portal : group->portals) {
         if (portal.is_v6() != peer_.is_v6()) continue;
+        // Not before it has an address: without one the initiator would take the one it asked at
+        // (RFC 7143 Appendix C).
+        if (!std::exchange(named, true)) TRY(out.add_target(view.name));
         TRY(out.add_portal(portal.to_string(), tag));
       }
     }

@@ -12,6 +12,11 @@ namespace {
 
 // Also when getting ready took most of the time, so that quick drains are waited for.
 constexpr io::Duration kLeastDrainWait = std::chrono::milliseconds(500);
+
+// A block device has its own size, so that its configuration says none.
+void note_size(DiskConfig& disk, uint64_t bytes) {
+  if (disk.backing.kind != io::BackingKind::block) disk.backing.size_bytes = bytes;
+}
 constexpr io::Duration kGatherWait = std::chrono::seconds(2);
 
 }  // namespace
@@ -161,9 +166,9 @@ void NodeChange::apply_to_state() {
   }
   if (plan_.config) node_.config = std::move(*plan_.config);
   for (const ConfigDiff::Growth& growth : plan_.grown_disks) {
-    node_.units.find(growth.disk)->config.backing.size_bytes = growth.to_bytes;
+    note_size(node_.units.find(growth.disk)->config, growth.to_bytes);
     for (DiskConfig& disk : node_.config.disks) {
-      if (disk.name == growth.disk) disk.backing.size_bytes = growth.to_bytes;
+      if (disk.name == growth.disk) note_size(disk, growth.to_bytes);
     }
   }
 }
@@ -288,9 +293,9 @@ void NodeChange::fail(std::string reason) {
   for (size_t i = 0; i < grown_; ++i) {
     const ConfigDiff::Growth& growth = plan_.grown_disks[i];
     Unit& unit = *node_.units.find(growth.disk);
-    unit.config.backing.size_bytes = growth.to_bytes;
+    note_size(unit.config, growth.to_bytes);
     for (DiskConfig& disk : node_.config.disks) {
-      if (disk.name == growth.disk) disk.backing.size_bytes = growth.to_bytes;
+      if (disk.name == growth.disk) note_size(disk, growth.to_bytes);
     }
     node_.publish(unit);
     node_.shards.tell_all([id = unit.id](ShardControl& shard) {

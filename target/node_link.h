@@ -22,6 +22,7 @@ struct AdmitRequest {
   uint32_t shard = 0;
   bool discovery = false;
   NexusId nexus;
+  std::string portal;  // the address it came to
 };
 struct AdmitReply {
   iscsi::LoginStatus status = iscsi::LoginStatus::success;

@@ -104,7 +104,7 @@ Planned plan_disk_resize(const NodeState& node, const std::string& name, uint64_
   if (unit->origin == DiskOrigin::cli) {
     plan.remember = unit->config;
     plan.remember->backing.size_bytes = size_bytes;
-  } else {
+  } else if (unit->config.backing.kind != io::BackingKind::block) {
     plan.sentences.push_back(fmt::format(
         "write size = \"{}\" for it into the configuration file too: with the smaller size there "
         "the next apply or start is refused",

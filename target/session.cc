@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "common/base/log.h"
+#include "common/iscsi/additional_headers.h"
 #include "common/iscsi/sequence.h"
 #include "common/scsi/report_luns.h"
 #include "target/connection.h"
@@ -215,7 +216,9 @@ bool Session::take_number(uint32_t cmd_sn, bool immediate, bool* in_order) {
   if (std::ranges::find(skipped_numbers_, cmd_sn) != skipped_numbers_.end()) return false;
   if (!iscsi::in_window(cmd_sn, numbers.exp_cmd_sn, numbers.max_cmd_sn)) return false;
   *in_order = cmd_sn == numbers.exp_cmd_sn;
-  return true;
+  return *in_order || std::ranges::none_of(parked_, [cmd_sn](const Task& parked) {
+    return parked.cmd_sn == cmd_sn;
+  });
 }
 
 void Session::advance_window() {
@@ -261,9 +264,10 @@ void Session::run_parked() {
       advance_window();
       task.start();
     } else {
-      return;
+      break;
     }
   }
+  run_waiting_functions();
 }
 
 // --- intake ---
@@ -281,6 +285,10 @@ Session::Intake Session::on_header(const iscsi::PduReader& reader) {
     case iscsi::Opcode::data_out:
       return on_data_out_header(reader);
     default:
+      if (!reader.ahs().empty()) {  // RFC 7143 11.2.2: SCSI commands only
+        why_ = "additional header segments of another PDU than a command";
+        return Intake::violation;
+      }
       return on_control_header(reader);
   }
 }
@@ -329,17 +337,10 @@ Session::Intake Session::on_command_header(const iscsi::PduReader& reader) {
     return Intake::discard;
   }
   verdict_ = Verdict::run;
-  task->session = this;
-  task->lun_field = pdu.lun;
-  task->itt = pdu.itt;
-  task->cmd_sn = pdu.cmd_sn;
-  task->expected_length = pdu.expected_data_transfer_length;
-  task->flags = pdu.flags;
-  task->immediate = immediate;
-  task->cdb = pdu.cdb;
-  task->started = task->last_progress = shard().loop().now();
-  task->nexus_unit = find_unit(task->lun_field);
-  task->decoded = scsi::decode(base::Bytes(task->cdb));
+  if (!describe(*task, reader)) {
+    shard().release(*task);
+    return Intake::violation;
+  }
   task->prepare();
   const Intake intake = length == 0 ? Intake::discard : command_data(*task, length);
   if (intake == Intake::pause) {
@@ -349,6 +350,35 @@ Session::Intake Session::on_command_header(const iscsi::PduReader& reader) {
   insert(*task);
   incoming_task_ = task;
   return intake;
+}
+
+// What the PDU says. There is no command here whose CDB is longer than 16 bytes, and none that
+// moves data both ways: the first has a field too many, the second is none of ours.
+bool Session::describe(Task& task, const iscsi::PduReader& reader) {
+  const auto pdu = reader.as<ScsiCommandPdu>();
+  const std::optional<iscsi::AdditionalHeaders> more =
+      iscsi::parse_additional_headers(reader.ahs());
+  if (!more.has_value()) return unexpected("additional header segments without a meaning");
+  task.session = this;
+  task.lun_field = pdu.lun;
+  task.itt = pdu.itt;
+  task.cmd_sn = pdu.cmd_sn;
+  task.expected_length = pdu.expected_data_transfer_length;
+  task.flags = pdu.flags;
+  task.immediate = reader.bhs().immediate();
+  task.cdb = pdu.cdb;
+  task.started = task.last_progress = shard().loop().now();
+  task.nexus_unit = find_unit(task.lun_field);
+  task.decoded = scsi::decode(base::Bytes(task.cdb));
+  constexpr uint8_t kBothWays = command_flags::kRead | command_flags::kWrite;
+  // In a command that goes one way the length of the other has no meaning (RFC 7143 11.2.2.4).
+  if ((pdu.flags & kBothWays) == kBothWays) {
+    task.bidirectional_read_length = more->bidirectional_read_length;
+  }
+  if (task.decoded.has_value() && (more->extended_cdb || task.bidirectional_read_length > 0)) {
+    task.decoded = std::unexpected(scsi::kInvalidFieldInCdb);
+  }
+  return true;
 }
 
 // Immediate data (RFC 7143 11.3.6): into the first chunk, from where it will be written.
@@ -439,30 +469,6 @@ void Session::refuse(const ScsiCommandPdu& pdu, scsi::Status status) {
   response.status = static_cast<uint8_t>(status);
   answer->item.header = base::load<iscsi::Bhs>(base::as_bytes(response));
   connection_.queue_control(*answer);
-}
-
-// `reading`: we take what it sends; else the silence is ours.
-void Session::on_housekeeping(io::Instant now, bool reading) {
-  if (logout_deadline_ != io::Instant{} && now >= logout_deadline_) {
-    return connection_.close("it did not log out in the time it was given");
-  }
-  purge_retired_units();
-  if (!reading) return;
-  if (ping_outstanding_ && now - ping_sent_ >= kPingTimeout) {
-    return connection_.close("no answer to our NOP-In");
-  }
-  for (const Task& task : tasks_) {
-    const bool waits_for_data =
-        task.unsolicited_open || task.outstanding_r2ts > 0 || task.state == Task::State::parked;
-    if (task.aborted) continue;  // it waits for the backing only; its data need not come any more
-    if (waits_for_data && now - task.last_progress >= kDataOutTimeout) {
-      return connection_.close("data that was promised did not come");
-    }
-  }
-  if (discovery_ && now - last_heard_ >= kIdleDiscovery) {
-    return connection_.close("an idle discovery session");
-  }
-  if (!ping_outstanding_ && !discovery_ && now - last_heard_ >= kIdleBeforePing) ping();
 }
 
 }  // namespace holdfast::target

@@ -63,7 +63,7 @@ class Session {
 
   void request_logout();
   void ping();
-  void on_housekeeping(io::Instant now, bool reading);
+  void on_housekeeping(io::Instant now, bool reading, bool sending);
 
   Connection& connection() { return connection_; }
   Shard& shard();
@@ -85,6 +85,8 @@ class Session {
  private:
   // session.cc
   Intake on_command_header(const iscsi::PduReader& reader);
+  bool describe(Task& task, const iscsi::PduReader& reader);
+  void end_overdue(io::Instant now);
   Intake command_data(Task& task, uint32_t length);
   bool may_pause_for(const Task& task) const;
   bool on_command(const iscsi::PduReader& reader);
@@ -114,11 +116,16 @@ class Session {
 
   // session_task_management.cc
   void on_task_management(const iscsi::PduReader& reader);
+  void on_set_function(const iscsi::TaskManagementRequestPdu& request);
+  bool commands_missing(const iscsi::TaskManagementRequestPdu& request) const;
+  void run_waiting_functions();
+  void expire_waiting_functions(io::Instant now);
+  void plug_gaps(uint32_t before);
   void abort_task(const iscsi::TaskManagementRequestPdu& request);
   void abort_task_set(const iscsi::TaskManagementRequestPdu& request, LogicalUnit& unit);
   void reset(const iscsi::TaskManagementRequestPdu& request, iscsi::TaskFunction function,
              UnitId unit);
-  void drain_and_answer(std::vector<Task*> tasks, uint32_t itt);
+  void drain_and_answer(std::vector<Task*> tasks, uint32_t itt, bool awaits_data);
   void answer(uint32_t itt, iscsi::TaskResponse response, bool closes = false);
 
   Task* find_task(uint32_t itt);
@@ -150,7 +157,15 @@ class Session {
   TaskList tasks_;
   ParkedList parked_;  // by CmdSN: they arrived before an earlier one
   std::array<Task*, kBuckets> by_itt_{};
-  std::vector<uint32_t> skipped_numbers_;  // of parked commands that were aborted
+  // Numbers that count as received: of parked commands that were aborted, and of commands that an
+  // ABORT TASK named before they came.
+  std::vector<uint32_t> skipped_numbers_;
+  // Functions on task sets that came before commands with lower numbers.
+  struct WaitingFunction {
+    iscsi::TaskManagementRequestPdu request;
+    io::Instant deadline;
+  };
+  std::vector<WaitingFunction> waiting_functions_;
   uint32_t active_commands_ = 0;
   uint32_t immediate_commands_ = 0;
   uint32_t unsent_tasks_ = 0;  // ended, but not all of their bytes are sent

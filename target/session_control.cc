@@ -1,4 +1,5 @@
-// NOP, text, logout, reject: everything of the full feature phase that is not a SCSI command.
+// NOP, text, logout, reject, time-outs: everything of the full feature phase that is not a SCSI
+// command.
 
 #include <algorithm>
 
@@ -30,7 +31,7 @@ Session::Intake Session::on_control_header(const iscsi::PduReader& reader) {
   switch (reader.bhs().code()) {
     case Opcode::nop_out: {
       const auto pdu = reader.as<iscsi::NopOutPdu>();
-      if (length == 0 || pdu.itt == iscsi::kReservedTag) return Intake::discard;
+      if (length == 0 || pdu.itt == iscsi::kReservedTag || discovery_) return Intake::discard;
       ping_data_ = shard().buffers().acquire(length);
       if (!ping_data_) return open_r2ts == 0 ? Intake::pause : Intake::discard;
       target_ = ping_data_.first(length);
@@ -77,7 +78,12 @@ bool Session::on_control(const iscsi::PduReader& reader) {
   }
   switch (code) {
     case Opcode::nop_out:
-      on_nop_out(reader);
+      // RFC 7143 7.4.3: a discovery session gets text and logout responses only.
+      if (discovery_) {
+        reject(reader.bhs(), iscsi::RejectReason::command_not_supported);
+      } else {
+        on_nop_out(reader);
+      }
       break;
     case Opcode::text_request:
       on_text(reader);
@@ -136,6 +142,34 @@ void Session::ping() {
   ping_outstanding_ = true;
   ping_sent_ = shard().loop().now();
   connection_.queue_control(*pdu);
+}
+
+// `reading`: we take what it sends; else the silence is ours. `sending`: it has yet to take what we
+// send, before any ping; whether it does is the connection's to watch.
+void Session::on_housekeeping(io::Instant now, bool reading, bool sending) {
+  if (sending) last_heard_ = ping_sent_ = now;
+  if (logout_deadline_ != io::Instant{} && now >= logout_deadline_) {
+    return connection_.close("it did not log out in the time it was given");
+  }
+  purge_retired_units();
+  expire_waiting_functions(now);
+  end_overdue(now);
+  if (!reading) return;
+  if (ping_outstanding_ && now - ping_sent_ >= kPingTimeout) {
+    return connection_.close("no answer to our NOP-In");
+  }
+  for (const Task& task : tasks_) {
+    const bool waits_for_data =
+        task.unsolicited_open || task.outstanding_r2ts > 0 || task.state == Task::State::parked;
+    if (task.aborted) continue;  // it waits for the backing only; its data need not come any more
+    if (waits_for_data && now - task.last_progress >= kDataOutTimeout) {
+      return connection_.close("data that was promised did not come");
+    }
+  }
+  if (discovery_ && now - last_heard_ >= kIdleDiscovery) {
+    return connection_.close("an idle discovery session");
+  }
+  if (!ping_outstanding_ && !discovery_ && now - last_heard_ >= kIdleBeforePing) ping();
 }
 
 void Session::on_text(const iscsi::PduReader& reader) {

@@ -1,5 +1,7 @@
 #include "target/session_registry.h"
 
+#include <utility>
+
 #include "common/base/assert.h"
 
 namespace holdfast::target {
@@ -19,8 +21,21 @@ SessionRegistry::Effects SessionRegistry::admit(const AdmitRequest& request) {
     return effects;
   }
   Session& session = sessions_[request.session];
-  session = {.nexus = request.nexus, .discovery = request.discovery, .state = State::waiting};
+  session = {.nexus = request.nexus,
+             .discovery = request.discovery,
+             .portal = request.portal,
+             .state = State::waiting};
   if (request.discovery) {
+    const auto [known, first] =
+        discoveries_.try_emplace(discovery_key(request.nexus, request.portal), request.session);
+    if (!first) {
+      const SessionId old_id = std::exchange(known->second, request.session);
+      Session& old = sessions_.at(old_id);
+      if (old.state == State::live) {
+        old.state = State::draining;
+        effects.drops.push_back(old_id);
+      }
+    }
     effects.answers.push_back({request.session, make_live(request.session, false)});
     return effects;
   }
@@ -51,7 +66,11 @@ SessionRegistry::Effects SessionRegistry::gone(SessionId id) {
   if (found == sessions_.end()) return effects;
   const Session session = found->second;
   forget(id);
-  if (session.discovery) return effects;
+  if (session.discovery) {
+    const auto known = discoveries_.find(discovery_key(session.nexus, session.portal));
+    if (known != discoveries_.end() && known->second == id) discoveries_.erase(known);
+    return effects;
+  }
   const auto entry = slots_.find(session.nexus);
   ASSERT(entry != slots_.end());
   Slot& slot = entry->second;
@@ -107,6 +126,13 @@ uint16_t SessionRegistry::take_tsih() {
   } while (last_tsih_ == 0 || tsihs_.contains(last_tsih_));
   tsihs_.insert(last_tsih_);
   return last_tsih_;
+}
+
+// RFC 7143 7.4.2.1, 7.4.2.2: <InitiatorName, ISID, no target, portal>, or with a target its portal
+// group.
+SessionRegistry::DiscoveryKey SessionRegistry::discovery_key(const NexusId& nexus,
+                                                             const std::string& portal) {
+  return {nexus, nexus.target_name.empty() ? portal : ""};
 }
 
 void SessionRegistry::forget(SessionId id) {

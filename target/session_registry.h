@@ -7,6 +7,7 @@
 #include <map>
 #include <optional>
 #include <set>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -28,6 +29,7 @@ class SessionRegistry {
   struct Session {
     NexusId nexus;  // of a discovery session: no target
     bool discovery = false;
+    std::string portal{};  // of a discovery session
     uint16_t tsih = 0;
     State state = State::live;
   };
@@ -41,7 +43,9 @@ class SessionRegistry {
     std::optional<SessionId> waits;  // start its deadline: expire() when it is over
   };
 
-  // Of several that wait for the same nexus the newest wins, the others are refused.
+  // Of several that wait for the same nexus the newest wins, the others are refused. Discovery
+  // sessions never wait: they have no commands; only one of the same initiator port and, where it
+  // names no target, the same portal ends (RFC 7143 7.4.2).
   Effects admit(const AdmitRequest& request);
   // All of it has ended. A wait of its own is forgotten without an answer.
   Effects gone(SessionId session);
@@ -60,13 +64,16 @@ class SessionRegistry {
     std::optional<SessionId> waiting;
   };
   using Slots = std::map<NexusId, Slot>;
+  using DiscoveryKey = std::pair<NexusId, std::string>;
 
   AdmitReply make_live(SessionId id, bool reinstated);
   uint16_t take_tsih();
   void forget(SessionId id);
+  static DiscoveryKey discovery_key(const NexusId& nexus, const std::string& portal);
 
   std::map<SessionId, Session> sessions_;
-  Slots slots_;  // none for discovery sessions
+  Slots slots_;                                    // none for discovery sessions
+  std::map<DiscoveryKey, SessionId> discoveries_;  // the newest of each
   std::set<uint16_t> tsihs_;
   uint16_t last_tsih_ = 0;
 };

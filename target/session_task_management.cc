@@ -25,32 +25,89 @@ void Session::on_task_management(const iscsi::PduReader& reader) {
       return abort_task(request);
     case TaskFunction::target_warm_reset:
     case TaskFunction::target_cold_reset:
+      if (commands_missing(request)) plug_gaps(request.cmd_sn);
       return reset(request, function, 0);
     case TaskFunction::abort_task_set:
     case TaskFunction::clear_task_set:
     case TaskFunction::logical_unit_reset:
-      break;
+      if (!commands_missing(request)) return on_set_function(request);
+      if (waiting_functions_.size() >= kMaxImmediateCommands) {
+        return reject(reader.bhs(), iscsi::RejectReason::too_many_immediate_commands);
+      }
+      waiting_functions_.push_back(
+          {request, shard().loop().now() + shard().options().drain_deadline});
+      return;
     case TaskFunction::task_reassign:
       return answer(request.itt, TaskResponse::reassignment_not_supported);
     default:
       return answer(request.itt, TaskResponse::function_not_supported);
   }
+}
+
+// Of one logical unit.
+void Session::on_set_function(const TaskManagementRequestPdu& request) {
+  const auto function = static_cast<TaskFunction>(request.flags & iscsi::kTaskFunctionMask);
   NexusUnit* nexus_unit = find_unit(request.lun);
   if (nexus_unit == nullptr) return answer(request.itt, TaskResponse::lun_does_not_exist);
   if (function == TaskFunction::abort_task_set) return abort_task_set(request, *nexus_unit->unit);
   reset(request, function, nexus_unit->unit->id());
 }
 
+// Commands with lower numbers than an immediate function have not come yet, although they were to
+// be sent before it. They are affected too (RFC 7143 4.2.3.3 b). A number outside of the window
+// says nothing about them.
+bool Session::commands_missing(const TaskManagementRequestPdu& request) const {
+  const SequenceNumbers& numbers = connection_.numbers();
+  return iscsi::serial_less(numbers.exp_cmd_sn, request.cmd_sn) &&
+         iscsi::serial_less_equal(request.cmd_sn, numbers.max_cmd_sn + 1);
+}
+
+// ... and are waited for, as they are to be aborted when they come,
+void Session::run_waiting_functions() {
+  for (size_t i = 0; i < waiting_functions_.size();) {
+    if (commands_missing(waiting_functions_[i].request)) {
+      ++i;
+      continue;
+    }
+    const TaskManagementRequestPdu request = waiting_functions_[i].request;
+    waiting_functions_.erase(waiting_functions_.begin() + static_cast<std::ptrdiff_t>(i));
+    on_set_function(request);
+  }
+}
+
+void Session::expire_waiting_functions(io::Instant now) {
+  std::erase_if(waiting_functions_, [&](const WaitingFunction& waiting) {
+    if (now < waiting.deadline) return false;
+    answer(waiting.request.itt, TaskResponse::function_rejected);
+    return true;
+  });
+}
+
+// ... or, by a reset of the whole target, count as received and are ignored when they come.
+void Session::plug_gaps(uint32_t before) {
+  std::vector<Task*> parked;
+  for (Task& task : parked_) {
+    if (iscsi::serial_less(task.cmd_sn, before)) parked.push_back(&task);
+  }
+  for (Task* task : parked) task->abort(false);  // skips its number
+  for (uint32_t number = connection_.numbers().exp_cmd_sn; number != before; ++number) {
+    if (std::ranges::find(skipped_numbers_, number) == skipped_numbers_.end()) {
+      skipped_numbers_.push_back(number);
+    }
+  }
+}
+
 void Session::abort_task(const TaskManagementRequestPdu& request) {
   Task* task = find_task(request.referenced_task_tag);
   if (task != nullptr && task->state != Task::State::ended) {
-    return drain_and_answer({task}, request.itt);
+    return drain_and_answer({task}, request.itt, false);
   }
-  // RFC 7143 11.6.1: a command that has not arrived but whose number is in the window is counted as
-  // received, and the function is complete.
+  // RFC 7143 11.6.1 b: a command that has not arrived, but whose number is in the window and below
+  // that of the request, is counted as received, and the function is complete. A number that is not
+  // below is yet to be used: its command would never be answered.
   const SequenceNumbers& numbers = connection_.numbers();
   const uint32_t number = request.ref_cmd_sn;
-  const bool expected = number != request.cmd_sn &&
+  const bool expected = iscsi::serial_less(number, request.cmd_sn) &&
                         iscsi::in_window(number, numbers.exp_cmd_sn, numbers.max_cmd_sn) &&
                         std::ranges::none_of(parked_, [number](const Task& parked) {
                           return parked.cmd_sn == number;
@@ -69,19 +126,23 @@ void Session::abort_task_set(const TaskManagementRequestPdu& request, LogicalUni
   std::vector<Task*> affected;
   for (Task& task : tasks_) {
     const bool on_unit = task.nexus_unit != nullptr && task.nexus_unit->unit == &unit;
-    if (on_unit && task.state != Task::State::ended) affected.push_back(&task);
+    const bool later = task.state == Task::State::parked && !task.immediate &&
+                       !iscsi::serial_less(task.cmd_sn, request.cmd_sn);
+    if (on_unit && !later && task.state != Task::State::ended) affected.push_back(&task);
   }
-  drain_and_answer(std::move(affected), request.itt);
+  drain_and_answer(std::move(affected), request.itt, true);
 }
 
-void Session::drain_and_answer(std::vector<Task*> tasks, uint32_t itt) {
-  shard().drain(std::move(tasks), id_, shard().options().drain_deadline,
-                [this_id = id_, &shard = shard(), itt](bool complete) noexcept {
-                  if (Session* session = shard.find_session(this_id)) {
-                    session->answer(itt, complete ? TaskResponse::function_complete
-                                                  : TaskResponse::function_rejected);
-                  }
-                });
+void Session::drain_and_answer(std::vector<Task*> tasks, uint32_t itt, bool awaits_data) {
+  shard().drain(
+      std::move(tasks),
+      {.requester = id_, .awaits_data = awaits_data, .deadline = shard().options().drain_deadline},
+      [this_id = id_, &shard = shard(), itt](bool complete) noexcept {
+        if (Session* session = shard.find_session(this_id)) {
+          session->answer(
+              itt, complete ? TaskResponse::function_complete : TaskResponse::function_rejected);
+        }
+      });
 }
 
 // Affects other sessions, on every shard: the node does it.
@@ -101,6 +162,22 @@ void Session::reset(const TaskManagementRequestPdu& request, TaskFunction functi
                       closes);
     }
   });
+}
+
+// An initiator that does not send what its aborted commands were asked for, as it must (RFC 7143
+// 4.2.3.3), does not hold up the function for ever: nothing of them is with the backing, and late
+// data finds no open R2T.
+void Session::end_overdue(io::Instant now) {
+  std::vector<std::pair<uint32_t, uint64_t>> overdue;
+  for (const Task& task : tasks_) {
+    const bool waits = task.is_active() && task.awaits_data && task.outstanding_r2ts > 0;
+    if (waits && now - task.last_progress >= shard().options().drain_deadline / 2) {
+      overdue.emplace_back(task.slot, task.serial);
+    }
+  }
+  for (const auto& [slot, serial] : overdue) {
+    if (Task* task = shard().find_task(slot, serial)) task->abort(task->report_aborted);
+  }
 }
 
 // `closes`: the connection ends after it.

@@ -73,17 +73,16 @@ void Shard::remove_unit(UnitId id, Done done) {
   unit->begin_removal();
   std::vector<Task*> tasks;
   unit->for_each_active([&](Task& task) { tasks.push_back(&task); });
-  drain(std::move(tasks), 0, io::Duration::zero(),
-        [this, id, done = std::move(done)](bool) mutable noexcept {
-          LogicalUnit* drained = find_unit(id);
-          // Refused commands whose announced data is still coming entered meanwhile.
-          if (drained != nullptr && drained->has_active()) return remove_unit(id, std::move(done));
-          for (auto& [session_id, connection] : connections_) {
-            if (connection->session() != nullptr) connection->session()->unit_removed(id);
-          }
-          units_.erase(id);
-          done();
-        });
+  drain(std::move(tasks), {}, [this, id, done = std::move(done)](bool) mutable noexcept {
+    LogicalUnit* drained = find_unit(id);
+    // Refused commands whose announced data is still coming entered meanwhile.
+    if (drained != nullptr && drained->has_active()) return remove_unit(id, std::move(done));
+    for (auto& [session_id, connection] : connections_) {
+      if (connection->session() != nullptr) connection->session()->unit_removed(id);
+    }
+    units_.erase(id);
+    done();
+  });
 }
 
 void Shard::adopt(io::Socket socket, uint16_t portal_group_tag) {
@@ -128,7 +127,7 @@ void Shard::abort_tasks(AbortRequest request, Done done) {
       if (affected(task, request)) tasks.push_back(&task);
     });
   }
-  drain(std::move(tasks), request.requester, io::Duration::zero(),
+  drain(std::move(tasks), {.requester = request.requester, .awaits_data = request.awaits_data},
         [done = std::move(done)](bool) mutable noexcept { done(); });
 }
 
@@ -262,8 +261,7 @@ void Shard::release(Task& task) {
 
 // --- waiting ---
 
-void Shard::drain(std::vector<Task*> tasks, SessionId requester, io::Duration deadline,
-                  Drained done) {
+void Shard::drain(std::vector<Task*> tasks, const DrainOptions& options, Drained done) {
   std::vector<std::pair<Task*, uint64_t>> left;
   for (Task* task : tasks) left.emplace_back(task, task->serial);
   const auto ended = [this](const std::pair<Task*, uint64_t>& entry) {
@@ -272,11 +270,14 @@ void Shard::drain(std::vector<Task*> tasks, SessionId requester, io::Duration de
   };
   // Ending one task can end others or free them: each is looked up again by its serial number.
   for (const auto& entry : left) {
-    if (!ended(entry)) entry.first->abort(requester != entry.first->session->id());
+    if (ended(entry)) continue;
+    const bool own = options.requester == entry.first->session->id();
+    entry.first->abort(!own, own && options.awaits_data);
   }
   std::erase_if(left, ended);
   if (left.empty()) return done(true);
-  const io::Instant at = deadline > io::Duration::zero() ? loop_.now() + deadline : io::Instant{};
+  const bool bounded = options.deadline > io::Duration::zero();
+  const io::Instant at = bounded ? loop_.now() + options.deadline : io::Instant{};
   drains_.push_back({std::move(left), at, std::move(done)});
 }
 

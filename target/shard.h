@@ -80,7 +80,12 @@ class Shard final : public ShardControl {
   // Aborts the tasks and calls done when none of them is active any more: true; or false after the
   // deadline (zero: none), while they still end on their own. done may be called from within.
   using Drained = std::move_only_function<void(bool) noexcept>;
-  void drain(std::vector<Task*> tasks, SessionId requester, io::Duration deadline, Drained done);
+  struct DrainOptions {
+    SessionId requester = 0;   // its own commands report nothing
+    bool awaits_data = false;  // ... and end when the data of their open R2Ts has come
+    io::Duration deadline = io::Duration::zero();
+  };
+  void drain(std::vector<Task*> tasks, const DrainOptions& options, Drained done);
   void task_ended(Task& task, uint64_t serial);  // the slot may be another task's already
 
   // Buffers are short: the task gets on_buffer_available() in turn, the connection resume().

@@ -29,6 +29,8 @@ struct AbortRequest {
   std::vector<NexusId> nexuses{};       // empty: all
   SessionId requester = 0;
   uint64_t spared_task = 0;  // of the requester; 0: none
+  // The requester's commands end when the data of their open R2Ts has come (RFC 7143 4.2.3.3).
+  bool awaits_data = false;
 };
 
 struct AttentionRequest {

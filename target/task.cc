@@ -64,7 +64,8 @@ void Task::reset() {
   with_node = false;
   data_in = {};
   cursor = 0;
-  aborted = report_aborted = decided = exclusive_wanted = false;
+  aborted = report_aborted = awaits_data = decided = exclusive_wanted = false;
+  bidirectional_read_length = 0;
   early.reset();
   exclusive = 0;
   status = scsi::Status::good;
@@ -231,10 +232,12 @@ void Task::complete(scsi::Status with) {
   maybe_end();
 }
 
-void Task::abort(bool report) {
+void Task::abort(bool report, bool awaits) {
   if (state == State::ended || state == State::free) return;
+  awaits_data = awaits;
   if (aborted) return maybe_end();
   aborted = true;
+  last_progress = shard().loop().now();
   report_aborted = report && !session->connection().closing();
   if (state == State::parked) {  // its turn never came: its number counts as used (RFC 7143 11.6.1)
     if (parked_hook.is_linked()) session->forget_parked(*this);
@@ -266,9 +269,10 @@ void Task::maybe_end() {
   // ended before. A node that shuts down answers nothing any more.
   if (with_node && !shard().shutting_down()) return;
   // Data the initiator was asked for or announced is still to come; it has nowhere to go but must
-  // not be taken for the start of another command's (RFC 7143 4.2.5.2). An aborted task does not
-  // wait.
-  if (!aborted && (outstanding_r2ts > 0 || unsolicited_open)) return;
+  // not be taken for the start of another command's (RFC 7143 4.2.5.2). An aborted task waits only
+  // where a function on the whole task set says so, and for what was asked for.
+  const bool may_wait = !aborted || awaits_data;
+  if (may_wait && (outstanding_r2ts > 0 || unsolicited_open)) return;
   end();
 }
 
@@ -359,6 +363,10 @@ void Task::send_response() {
   pdu.status = static_cast<uint8_t>(status);
   pdu.flags = static_cast<uint8_t>(pdu.flags | residual_flags);
   pdu.residual_count = residual;
+  if (bidirectional_read_length > 0) {
+    pdu.flags = static_cast<uint8_t>(pdu.flags | iscsi::residual_flags::kBidirectionalUnderflow);
+    pdu.bidirectional_read_residual_count = bidirectional_read_length;
+  }
   // With the Data-In, which is numbered when it is cut: before this one is (RFC 7143 11.4.8).
   response.progress = &data_in;
   pdu.exp_data_sn = r2t_sn;

@@ -93,7 +93,8 @@ class Task {
   uint64_t lun_field = 0;
   uint32_t itt = 0;
   uint32_t cmd_sn = 0;
-  uint32_t expected_length = 0;  // Expected Data Transfer Length
+  uint32_t expected_length = 0;            // Expected Data Transfer Length
+  uint32_t bidirectional_read_length = 0;  // not 0: the command is refused
   uint8_t flags = 0;
   bool immediate = false;
   std::array<uint8_t, 16> cdb{};
@@ -134,6 +135,7 @@ class Task {
   // Outcome.
   bool aborted = false;
   bool report_aborted = false;  // TAS: the initiator learns it by status TASK ABORTED
+  bool awaits_data = false;     // aborted, but not ended before the data of its open R2Ts has come
   // What start() is to answer with at once: the PDU itself was wrong, or there was no room for it.
   std::optional<scsi::Status> early;
   bool decided = false;  // status and sense are final
@@ -168,7 +170,8 @@ class Task {
   // In CmdSN order: checks, then begins. The task may be gone on return.
   void start();
   // Ends without touching the medium any more. `report`: the initiator gets TASK ABORTED.
-  void abort(bool report);
+  // `awaits_data`: not before the data of its open R2Ts has come (RFC 7143 4.2.3.3).
+  void abort(bool report, bool awaits_data = false);
   // A Data-Out PDU for it is complete: `bytes` more of `chunk` (null: dropped).
   void on_data(Chunk* chunk, uint32_t bytes);
   void on_buffer_available();

@@ -16,7 +16,7 @@ bool is_target_reset(TaskFunction function) {
 // On each shard: nothing new starts under the old mode parameters, the commands end, and whoever
 // comes afterwards is told.
 Shards::Ask reset_step(const Unit& unit, const ResetCall& call) {
-  AbortRequest abort{.unit = unit.id, .requester = call.session};
+  AbortRequest abort{.unit = unit.id, .requester = call.session, .awaits_data = true};
   AttentionRequest attention{.unit = unit.id, .sense = scsi::kBusDeviceReset};
   // With TAS=1 the other nexuses learn of CLEAR TASK SET by TASK ABORTED, not by 2F/00 (SAM-5).
   const bool resets = call.function != TaskFunction::clear_task_set;

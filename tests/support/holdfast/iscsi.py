@@ -369,9 +369,9 @@ class Session(Connection):
 
     # --- the rest of the protocol
 
-    def request(self, pdu, deadline=None) -> Pdu:
-        """Sends a PDU with a tag of its own and returns the PDU that answers this tag."""
-        pdu.itt = self.next_itt
+    def request(self, pdu, deadline=None, itt=None) -> Pdu:
+        """Sends a PDU with a tag of its own (or itt) and returns the PDU that answers this tag."""
+        pdu.itt = self.next_itt if itt is None else itt
         self.next_itt += 1
         self.send(pdu)
         end = time.monotonic() + (self.deadline if deadline is None else deadline)
@@ -397,15 +397,15 @@ class Session(Connection):
 
     def text(self, keys, deadline=None) -> list:
         """A text request; the (key, value) pairs of all its answers."""
-        pairs, ttt, data = b"", NO_TAG, text_bytes(keys)
+        pairs, ttt, itt, data = b"", NO_TAG, None, text_bytes(keys)
         for _ in range(100):
             pdu = Pdu(Opcode.TEXT, flags=0x80, data=data, immediate=True)
             pdu.put32(20, ttt).put32(24, self.cmd_sn).put32(28, self.exp_stat_sn)
-            answer = self.request(pdu, deadline)
+            answer = self.request(pdu, deadline, itt)
             pairs += answer.data
             if answer.final:
                 return text_pairs(pairs)
-            ttt, data = answer.ttt, b""
+            ttt, itt, data = answer.ttt, answer.itt, b""  # one tag for all of it (11.10.3)
         raise AssertionError("a text answer without end")
 
     def send_targets(self, what="All") -> dict:

@@ -60,15 +60,19 @@ class TargetName:
     portal_groups: list = dataclasses.field(default_factory=lambda: [1])
 
 
+def family(address) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in address else socket.AF_INET
+
+
 def free_port(addresses) -> int:
     """A TCP port that is free on all addresses right now."""
     for _ in range(100):
-        with socket.socket() as first:
+        with socket.socket(family(addresses[0])) as first:
             first.bind((addresses[0], 0))
             port = first.getsockname()[1]
         try:
             for address in addresses:
-                with socket.socket() as probe:
+                with socket.socket(family(address)) as probe:
                     probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                     probe.bind((address, port))
             return port

@@ -43,17 +43,43 @@ TEST(SessionRegistry, ANewNexusIsAnsweredAtOnce) {
   EXPECT_NE(registry.find(1)->tsih, registry.find(2)->tsih);
 }
 
-TEST(SessionRegistry, DiscoverySessionsReinstateNothing) {
+AdmitRequest discovery(SessionId session, const std::string& portal, const std::string& target) {
+  AdmitRequest request = login(session, "iqn.a");
+  request.discovery = true;
+  request.nexus.target_name = target;
+  request.portal = portal;
+  return request;
+}
+
+// RFC 7143 7.4.2.1: one per initiator port and portal; those through other portals are others.
+TEST(SessionRegistry, ADiscoverySessionEndsAnOlderOneOfTheSamePortal) {
   SessionRegistry registry;
-  for (SessionId id = 1; id <= 2; ++id) {
-    AdmitRequest request = login(id, "iqn.a");
-    request.discovery = true;
-    request.nexus.target_name.clear();
-    expect_in(registry.admit(request), id, false);
-  }
+  expect_in(registry.admit(login(9, "iqn.a")), 9, false);
+  expect_in(registry.admit(discovery(1, "10.0.0.1:3260", "")), 1, false);
+  Effects effects = registry.admit(discovery(2, "10.0.0.2:3260", ""));
+  expect_in(effects, 2, false);
+  EXPECT_THAT(effects.drops, IsEmpty());
+  effects = registry.admit(discovery(3, "10.0.0.1:3260", ""));
+  expect_in(effects, 3, false);  // at once
+  EXPECT_THAT(effects.drops, ElementsAre(1));
   registry.gone(1);
   EXPECT_EQ(registry.find(1), nullptr);
-  EXPECT_NE(registry.find(2), nullptr);
+  EXPECT_THAT(registry.admit(discovery(4, "10.0.0.1:3260", "")).drops, ElementsAre(3));
+  registry.gone(3);
+  registry.gone(4);
+  EXPECT_THAT(registry.admit(discovery(5, "10.0.0.1:3260", "")).drops, IsEmpty());
+  EXPECT_EQ(registry.find(9)->state, SessionRegistry::State::live);
+}
+
+// RFC 7143 7.4.2.2: with a target, the portal group counts and the portal does not.
+TEST(SessionRegistry, ADiscoverySessionWithATargetEndsAnOlderOneOfItsPortalGroup) {
+  SessionRegistry registry;
+  registry.admit(discovery(1, "10.0.0.1:3260", "iqn.t"));
+  EXPECT_THAT(registry.admit(discovery(2, "10.0.0.2:3260", "iqn.u")).drops, IsEmpty());
+  EXPECT_THAT(registry.admit(discovery(3, "10.0.0.2:3260", "iqn.t")).drops, ElementsAre(1));
+  AdmitRequest other_group = discovery(4, "10.0.0.2:3260", "iqn.t");
+  other_group.nexus.portal_group_tag = 2;
+  EXPECT_THAT(registry.admit(other_group).drops, IsEmpty());
 }
 
 TEST(SessionRegistry, ReinstatementWaitsForTheOldOne) {
