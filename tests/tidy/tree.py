@@ -16,7 +16,8 @@ def files(*tops) -> list:
     for top in tops or ("",):
         for directory, names, leaves in os.walk(ROOT / top):
             names[:] = sorted(name for name in names if name not in NOT_OURS)
-            found += [(pathlib.Path(directory) / leaf).relative_to(ROOT) for leaf in leaves]
+            found += [(pathlib.Path(directory) / leaf).relative_to(ROOT) for leaf in leaves
+                      if leaf not in NOT_OURS]  # in a worktree .git is a file
     return sorted(found)
 
 
