@@ -46,11 +46,12 @@ void Session::abort_task(const TaskManagementRequestPdu& request) {
   if (task != nullptr && task->state != Task::State::ended) {
     return drain_and_answer({task}, request.itt);
   }
-  // RFC 7143 11.6.1: a command that has not arrived but whose number is in the window is counted as
-  // received, and the function is complete.
+  // RFC 7143 11.6.1: a command that has not arrived but whose number is in the window and below
+  // that of the request is counted as received, and the function is complete. A number above is one
+  // that the initiator has still to use: counted as received it would be ignored when it comes.
   const SequenceNumbers& numbers = connection_.numbers();
   const uint32_t number = request.ref_cmd_sn;
-  const bool expected = number != request.cmd_sn &&
+  const bool expected = iscsi::serial_less(number, request.cmd_sn) &&
                         iscsi::in_window(number, numbers.exp_cmd_sn, numbers.max_cmd_sn) &&
                         std::ranges::none_of(parked_, [number](const Task& parked) {
                           return parked.cmd_sn == number;
