@@ -219,17 +219,15 @@ void UringLoop::stop(Timer& timer) {
 }
 
 void UringLoop::post(Task task) {
-  bool first = false;
-  {
-    const MutexLock lock(posted_mutex_);
-    first = posted_.empty();
-    posted_.push_back(std::move(task));
-  }
-  if (first) {
-    const uint64_t one = 1;
-    const ssize_t written = ::write(wakeup_fd_, &one, sizeof(one));
-    ASSERT(written == sizeof(one) || errno == EAGAIN);
-  }
+  const MutexLock lock(posted_mutex_);
+  const bool first = posted_.empty();
+  posted_.push_back(std::move(task));
+  if (!first) return;
+  // Under the lock: a loop that is awake anyway may run the task at once, and the task be the last
+  // thing that its owner waits for. The descriptor must not be closed, or another's, by then.
+  const uint64_t one = 1;
+  const ssize_t written = ::write(wakeup_fd_, &one, sizeof(one));
+  ASSERT(written == sizeof(one) || errno == EAGAIN);
 }
 
 void UringLoop::complete_soon(Op& op, int32_t result) {
