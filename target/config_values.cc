@@ -77,11 +77,12 @@ Problem iscsi_name_problem(std::string_view name) {
   if (std::any_of(name.begin(), name.end(), is_upper)) {
     return fmt::format("`{}` has upper-case letters: iSCSI names are written in lower case", name);
   }
+  // '_' as in logins: what may log in by "*" can also be listed.
   const auto allowed = [](char c) {
-    return is_lower(c) || is_digit(c) || c == '-' || c == '.' || c == ':';
+    return is_lower(c) || is_digit(c) || c == '-' || c == '_' || c == '.' || c == ':';
   };
   if (!std::all_of(name.begin(), name.end(), allowed)) {
-    return fmt::format("`{}` has characters other than a-z, 0-9, '-', '.' and ':'", name);
+    return fmt::format("`{}` has characters other than a-z, 0-9, '-', '_', '.' and ':'", name);
   }
   if (name.starts_with("iqn.") && is_iqn_body(name.substr(4))) return std::nullopt;
   const std::string_view hex = name.substr(std::min<size_t>(4, name.size()));

@@ -132,7 +132,9 @@ void Connection::process_input() {
   }
   processing_ = false;
   if (phase_ == Phase::closing) return check_gone();
-  if (!paused_ && phase_ != Phase::waiting_for_grant) arm_receive();
+  if (paused_ || phase_ == Phase::waiting_for_grant) return;
+  receive_wanted_ = true;
+  arm_flush();
 }
 
 // False: paused or closing.
@@ -306,14 +308,17 @@ void Connection::queue(SendItem& item) {
 }
 
 void Connection::arm_flush() {
-  if (phase_ == Phase::closing || flush_op_.busy() || send_op_.busy()) return;
+  if (phase_ == Phase::closing || flush_op_.busy()) return;
   shard_.loop().at_turn_end(flush_op_);
 }
 
 void Connection::on_flush(int32_t) noexcept {
   if (phase_ == Phase::closing) return check_gone();
-  if (send_op_.busy() || send_queue_.empty()) return;
-  shard_.network().send(send_op_, socket_, send_queue_.prepare(numbers_));
+  if (!send_op_.busy() && !send_queue_.empty()) {
+    shard_.network().send(send_op_, socket_, send_queue_.prepare(numbers_));
+  }
+  // After the send: what arrives while it is carried out makes the next batch larger.
+  if (std::exchange(receive_wanted_, false)) arm_receive();
 }
 
 void Connection::on_sent(int32_t result) noexcept {

@@ -107,6 +107,7 @@ class Connection {
   bool header_pending_ = false;
   bool paused_ = false;
   bool processing_ = false;
+  bool receive_wanted_ = false;  // at the end of this turn
   std::array<iovec, 2> receive_iovecs_{};
   size_t direct_bytes_ = 0;
   io::Instant last_received_;

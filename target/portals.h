@@ -52,7 +52,7 @@ class Portals {
  private:
   struct Listener {
     Listener(Portals& all, Portal where, io::Socket listening)
-        : portals(all), portal(std::move(where)), socket(listening) {}
+        : portals(all), portal(where), socket(listening) {}
     void on_accepted(int32_t result) noexcept { portals.on_accepted(*this, result); }
     void on_retry() noexcept { portals.accept(*this); }
 

@@ -121,17 +121,20 @@ std::optional<scsi::Sense> Task::check_unit() const {
     }
   }
   if (row == nullptr) return decoded.error();
-  const UnitState& known = unit().state();
   const PortalGroupView* group =
       shard().map()->find_portal_group(session->nexus().portal_group_tag);
   if (group != nullptr && group->alua != scsi::AluaState::active_optimized) {
     if (const auto refusal = scsi::check_alua(group->alua, *row)) return refusal;
   }
-  if (!row->has(scsi::kAllowedWithoutMedium)) {
-    if (!unit().ready()) return scsi::kNotReadyBecoming;
-    if (known.medium != nullptr && known.medium->ejected.load(std::memory_order_acquire)) {
-      return scsi::kMediumNotPresent;
-    }
+  if (row->has(scsi::kAllowedWithoutMedium)) return std::nullopt;
+  return not_ready();
+}
+
+std::optional<scsi::Sense> Task::not_ready() const {
+  if (!unit().ready()) return scsi::kNotReadyBecoming;
+  const MediumState* medium = unit().state().medium.get();
+  if (medium != nullptr && medium->ejected.load(std::memory_order_acquire)) {
+    return scsi::kMediumNotPresent;
   }
   return std::nullopt;
 }

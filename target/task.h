@@ -203,6 +203,8 @@ class Task {
 
   // task.cc
   std::optional<scsi::Sense> check_unit() const;
+  // What TEST UNIT READY would say of the backing and the medium.
+  std::optional<scsi::Sense> not_ready() const;
   std::optional<scsi::Sense> check_medium() const;
   bool conflicts_with_reservation() const;
   void dispatch();

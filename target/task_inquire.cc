@@ -77,8 +77,8 @@ size_t Task::build_request_sense(base::MutableBytes out) {
   scsi::Sense tell = scsi::kNoSense;
   if (const auto attention = nexus_unit->attentions.take()) {
     tell = *attention;
-  } else if (!unit().ready()) {
-    tell = scsi::kNotReadyBecoming;
+  } else if (const auto refusal = not_ready()) {
+    tell = *refusal;
   }
   return scsi::encode(tell, command().descriptor_sense, out);
 }

@@ -118,6 +118,12 @@ void UringLoop::complete_list(OpList& list) {
   }
 }
 
+// It holds completions back until the next call.
+bool UringLoop::kernel_has_work() const {
+  constexpr unsigned kWork = IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW;
+  return (IO_URING_READ_ONCE(*ring_.sq.kflags) & kWork) != 0;
+}
+
 bool UringLoop::spin() {
   const Duration limit = std::chrono::microseconds(options_.spin_us);
   if (limit.count() == 0 || recent_gap_ > limit) return false;
@@ -125,10 +131,7 @@ bool UringLoop::spin() {
   io_uring_submit(&ring_);
   do {
     for (int i = 0; i < 64; ++i) {
-      if (io_uring_cq_ready(&ring_) > 0 ||
-          (IO_URING_READ_ONCE(*ring_.sq.kflags) & (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW))) {
-        return true;
-      }
+      if (io_uring_cq_ready(&ring_) > 0 || kernel_has_work()) return true;
       __builtin_ia32_pause();
     }
   } while (monotonic_now() < end);
@@ -146,7 +149,8 @@ void UringLoop::submit_and_wait() {
   }
   const Instant before = monotonic_now();
   if (spin()) {
-    io_uring_submit_and_get_events(&ring_);
+    // All is submitted; what has completed already needs no call.
+    if (kernel_has_work()) io_uring_get_events(&ring_);
   } else {
     const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(wait);
     __kernel_timespec timeout{.tv_sec = seconds.count(), .tv_nsec = (wait - seconds).count()};
@@ -219,17 +223,15 @@ void UringLoop::stop(Timer& timer) {
 }
 
 void UringLoop::post(Task task) {
-  bool first = false;
-  {
-    const MutexLock lock(posted_mutex_);
-    first = posted_.empty();
-    posted_.push_back(std::move(task));
-  }
-  if (first) {
-    const uint64_t one = 1;
-    const ssize_t written = ::write(wakeup_fd_, &one, sizeof(one));
-    ASSERT(written == sizeof(one) || errno == EAGAIN);
-  }
+  const MutexLock lock(posted_mutex_);
+  const bool first = posted_.empty();
+  posted_.push_back(std::move(task));
+  if (!first) return;
+  // Under the lock: a loop that is awake anyway may run the task at once, and the task be the last
+  // thing that its owner waits for. The descriptor must not be closed, or another's, by then.
+  const uint64_t one = 1;
+  const ssize_t written = ::write(wakeup_fd_, &one, sizeof(one));
+  ASSERT(written == sizeof(one) || errno == EAGAIN);
 }
 
 void UringLoop::complete_soon(Op& op, int32_t result) {

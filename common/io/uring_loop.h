@@ -85,6 +85,7 @@ class UringLoop final : public Loop, public Network {
   void complete_list(OpList& list);
   void submit_and_wait();
   bool spin();
+  bool kernel_has_work() const;
   void reap();
   void arm_wakeup();
   void account(Instant before_wait, Instant after_wait);

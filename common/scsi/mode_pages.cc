@@ -112,8 +112,12 @@ PageBytes page_values(const Page& page, PageControl control, const LunDescriptio
   }
 }
 
-// SPC-4 6.13: which pages a page code and subpage code ask for.
+// SPC-4 6.13: which pages a page code and subpage code ask for. Of all pages only subpage 00h or
+// all of them can be asked for; the codes between are reserved.
 bool is_selected(const Page& page, const Command& command) {
+  if (command.page == kAllPages && command.subpage != 0 && command.subpage != kAllSubpages) {
+    return false;
+  }
   const bool code = command.page == kAllPages || command.page == page.code;
   const bool subpage = command.subpage == kAllSubpages || command.subpage == page.subpage;
   return code && subpage;

@@ -226,6 +226,25 @@ class TaskManagement(DrainCase):
         self.assertTrue(session.wait(task).good)
         self.assertIn(session.task_management(TaskFunction.ABORT_TASK, lun=SLOW, task=task), (0, 1))
 
+    def test_abort_task_of_a_command_that_was_lost(self):
+        session = self.open()
+        lost = session.cmd_sn
+        session.cmd_sn += 1
+        self.assertEqual(session.task_management(TaskFunction.ABORT_TASK, lun=SLOW,
+                                                 ref_itt=0x7777, ref_cmd_sn=lost), 0)
+        self.assertTrue(session.command(scsi.test_unit_ready(), lun=SLOW).good,
+                        "the lost command holds up those behind it")
+
+    def test_abort_task_of_a_number_that_is_still_to_come(self):
+        session = self.open()
+        function = TaskFunction.ABORT_TASK
+        for ref_cmd_sn in (session.cmd_sn, session.cmd_sn + 1):
+            self.assertEqual(session.task_management(function, lun=SLOW, ref_itt=0x7777,
+                                                     ref_cmd_sn=ref_cmd_sn), 1)
+        for _ in range(2):
+            self.assertTrue(session.command(scsi.test_unit_ready(), lun=SLOW).good,
+                            "a command was taken for the one to abort")
+
     def test_abort_task_set_spares_the_other_nexus(self):
         session, other = self.open(), self.open(1, ISID + 1)
         task = self.hang(session)

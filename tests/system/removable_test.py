@@ -39,6 +39,9 @@ class Removable(case.TestCase):
         for session in (self.one, self.two):
             self.assertEqual(self.refused(session.command(scsi.test_unit_ready())),
                              MEDIUM_NOT_PRESENT)
+        for descriptor, head in ((False, "70 00 02"), (True, "72 02 3a 00")):
+            told = self.three.good(scsi.request_sense(descriptor), read_length=252)
+            self.assertTrue(told.startswith(bytes.fromhex(head)), told.hex())
         self.assertTrue(self.load(self.one).good)
         self.assertTrue(self.load(self.one).good)  # it is there already: no news
         self.assertEqual(self.one.ready(), [])

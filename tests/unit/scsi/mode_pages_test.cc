@@ -133,6 +133,12 @@ TEST(ModeSense, UnknownPages) {
   EXPECT_EQ(sense_of("1a 08 08 01 ff 00"), kInvalidFieldInCdb.at_cdb(3));
 }
 
+// Page code 3Fh takes subpage codes 00h and FFh only, also where one page has that subpage.
+TEST(ModeSense, AllPagesOfOneSubpageIsReserved) {
+  EXPECT_EQ(sense_of("1a 08 3f 01 ff 00"), kInvalidFieldInCdb.at_cdb(3));
+  EXPECT_EQ(sense_of("5a 08 3f fe 000000 00ff 00"), kInvalidFieldInCdb.at_cdb(3));
+}
+
 TEST(ModeSelect, ChangesWhatMayChange) {
   const auto both = select6("00000000 0a0a06100840000000000000");
   ASSERT_TRUE(both.has_value());

@@ -13,8 +13,8 @@ using testing::HasSubstr;
 
 TEST(ConfigValues, IscsiNames) {
   for (const char* good :
-       {"iqn.2026-11.org.holdfast:a-b.c:1", "iqn.2026-11.org.holdfast", "eui.02004567a425678d",
-        "naa.52004567ba64678d", "naa.62004567ba64678d0123456789abcdef"}) {
+       {"iqn.2026-11.org.holdfast:a-b.c:1", "iqn.2026-11.org.holdfast", "iqn.2026-11.org.x:my_host",
+        "eui.02004567a425678d", "naa.52004567ba64678d", "naa.62004567ba64678d0123456789abcdef"}) {
     EXPECT_EQ(iscsi_name_problem(good), std::nullopt) << good;
   }
   for (const char* bad :
