@@ -125,7 +125,7 @@ Result<Socket> connect_unix(const std::string& path) {
     default:
       return fail(Errc::not_found, "nobody listens on the socket", error);
   }
-  // As accepted ones: the loop waits, where O_NONBLOCK would give -EAGAIN.
+  // As accepted ones are: whoever uses it without a loop waits.
   if (::fcntl(socket.get(), F_SETFL, 0) != 0) return fail(Errc::io, "fcntl failed", errno);
   return socket.release();
 }

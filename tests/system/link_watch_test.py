@@ -1,5 +1,5 @@
-"""The watch over network interfaces, against a kernel's real ones in a network namespace of its own:
-a veth pair whose far end is the cable."""
+"""The watch over network interfaces, against a kernel's real ones in a network namespace of its
+own: a veth pair whose far end is the cable."""
 
 import os
 import queue

@@ -56,7 +56,8 @@ TEST_F(UnixSocketTest, CarriesBytesThroughTheLoop) {
   const iovec to{in.data(), in.size()};
   EXPECT_EQ(thread.complete([&](Op& op) { loop.receive(op, client, {&to, 1}); }), 5);
   EXPECT_EQ(std::string(in.data(), 5), "hello");
-  // It waits, as a TCP connection does: no -EAGAIN.
+  // It waits, as a TCP connection does.
+  EXPECT_EQ(fcntl(client, F_GETFL) & O_NONBLOCK, 0);
   std::promise<int32_t> done;
   Call pending([&](int32_t result) { done.set_value(result); });
   thread.call([&] { loop.receive(pending, client, {&to, 1}); });
