@@ -92,6 +92,13 @@ void Device::set_profile(const Profile& profile) {
   for (const auto& path : paths_) path->set_profile(profile);
 }
 
+void Device::set_no_path_timeout(io::Duration timeout) {
+  options_.no_path_timeout = timeout;
+  if (!no_path_since_.has_value() || no_path_expired_) return;
+  const io::Duration left = *no_path_since_ + timeout - services_.loop.now();
+  services_.loop.start(no_path_timer_, std::max(left, io::Duration(0)));
+}
+
 bool Device::set_path_enabled(std::string_view name, bool enabled) {
   for (const auto& path : paths_) {
     if (path->settings().name != name) continue;

@@ -82,6 +82,7 @@ class Device final : public io::SharedBlockDevice, public PathOwner, public Fenc
   // Administration.
   void set_policy(Policy policy);
   void set_profile(const Profile& profile);
+  void set_no_path_timeout(io::Duration timeout);
   bool set_path_enabled(std::string_view path, bool enabled);
   void fail_queue();  // what waits for a path ends now
   void link_changed(const io::Endpoint& source, bool up);

@@ -208,6 +208,12 @@ void Device::pump() {
       loads_[task.avoid].tier = tier;
     }
     if (path == kNoPath) path = selector_->select(loads_, choice);
+    // A session that ends gives back its commands before its path hears of the end: what it gives
+    // back must not go to it again, for it would stay there.
+    if (path != kNoPath && !paths_[path]->carries_io()) {
+      update_tier(*paths_[path]);
+      continue;
+    }
     if (path == kNoPath || !paths_[path]->session()->has_slot() || !prepare(task)) return;
     ready_.pop_front();
     --waiting_count_;

@@ -164,10 +164,8 @@ void Path::on_ended(const initiator::SessionEnd& end) noexcept {
       return apply(owner_.has_ghosts(*this, session_number_) ? PathEvent::closed_with_ghosts
                                                              : PathEvent::closed);
     case PathState::logout:
-      if (end.kind == EndKind::logged_out) {
-        follow_up(PathEvent::logged_out);
-        return apply(PathEvent::closed);
-      }
+      // Its effect closes the socket, which is gone: `closed` follows from that.
+      if (end.kind == EndKind::logged_out) return apply(PathEvent::logged_out);
       if (end.kind == EndKind::closed) return apply(PathEvent::closed);
       return apply(PathEvent::lost, end.why);
     default:

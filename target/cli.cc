@@ -6,6 +6,8 @@
 #include <nlohmann/json.hpp>
 #include <ostream>
 
+#include "common/daemon/control_message.h"
+#include "common/daemon/text_table.h"
 #include "target/cli_tables.h"
 #include "target/control_json.h"
 
@@ -19,9 +21,9 @@ using Verb = TargetCommand::Verb;
 int print_problems(const TargetCommand& command, const std::vector<std::string>& problems,
                    int status, std::ostream& out, std::ostream& err) {
   if (command.json) {
-    out << to_line(refusal(problems));
+    out << daemon::to_line(daemon::refusal(problems));
   } else {
-    for (const std::string& problem : problems) err << printable(problem) << "\n";
+    for (const std::string& problem : problems) err << daemon::printable(problem) << "\n";
   }
   return status;
 }
@@ -29,9 +31,9 @@ int print_problems(const TargetCommand& command, const std::vector<std::string>&
 int print_lines(const TargetCommand& command, const std::vector<std::string>& lines,
                 std::ostream& out) {
   if (command.json) {
-    out << to_line(to_json(NodeControl::Outcome(lines)));
+    out << daemon::to_line(to_json(NodeControl::Outcome(lines)));
   } else {
-    for (const std::string& line : lines) out << printable(line) << "\n";
+    for (const std::string& line : lines) out << daemon::printable(line) << "\n";
   }
   return kExitOk;
 }
@@ -54,7 +56,7 @@ int check(const TargetCommand& command, std::ostream& out, std::ostream& err) {
     return print_lines(command, lines, out);
   }
   std::vector<std::string> problems;
-  for (const ConfigError& error : config.error()) problems.push_back(error.to_string());
+  for (const daemon::ConfigError& error : config.error()) problems.push_back(error.to_string());
   return print_problems(command, problems, kExitRefused, out, err);
 }
 
@@ -165,20 +167,21 @@ bool asks_for_status(Verb verb) {
 
 }  // namespace
 
-int run_target_command(const TargetCommand& command, const Exchange& exchange, std::ostream& out,
-                       std::ostream& err) {
+int run_target_command(const TargetCommand& command, const daemon::Exchange& exchange,
+                       std::ostream& out, std::ostream& err) {
   if (command.verb == Verb::check) return check(command, out, err);
-  const auto line = exchange(command.socket, to_line(request_of(command)));
+  const auto line = exchange(command.socket, daemon::to_line(request_of(command)));
   if (!line) return print_problems(command, {line.error()}, kExitUsage, out, err);
-  const auto answer = parse_line(*line);
+  const auto answer = daemon::parse_line(*line);
   if (!answer) return not_understood(command, out, err);
   const auto ok = answer->find("ok");
   if (ok == answer->end() || !ok->is_boolean()) return not_understood(command, out, err);
   if (!ok->get<bool>()) {
-    return print_problems(command, strings_member(*answer, "problems"), kExitRefused, out, err);
+    return print_problems(command, daemon::strings_member(*answer, "problems"), kExitRefused, out,
+                          err);
   }
   if (asks_for_status(command.verb)) return print_status(command, *answer, out, err);
-  return print_lines(command, strings_member(*answer, "lines"), out);
+  return print_lines(command, daemon::strings_member(*answer, "lines"), out);
 }
 
 }  // namespace holdfast::target

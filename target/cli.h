@@ -3,11 +3,10 @@
 
 #include <chrono>
 #include <cstdint>
-#include <expected>
-#include <functional>
 #include <iosfwd>
 #include <string>
 
+#include "common/daemon/control_client.h"
 #include "target/config.h"
 
 namespace CLI {
@@ -57,14 +56,8 @@ struct TargetCommand {
 // the noun: parsed() says whether it was chosen.
 CLI::App* add_target_commands(CLI::App& program, TargetCommand& command);
 
-// Sends one line to the daemon and returns the line it answers. The error is for the user.
-using Exchange = std::function<std::expected<std::string, std::string>(const std::string& socket,
-                                                                       const std::string& request)>;
-std::expected<std::string, std::string> exchange_over_socket(const std::string& socket,
-                                                             const std::string& request);
-
 // Returns the exit status.
-int run_target_command(const TargetCommand& command, const Exchange& exchange, std::ostream& out,
-                       std::ostream& err);
+int run_target_command(const TargetCommand& command, const daemon::Exchange& exchange,
+                       std::ostream& out, std::ostream& err);
 
 }  // namespace holdfast::target

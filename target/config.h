@@ -8,6 +8,8 @@
 #include <vector>
 
 #include "common/base/result.h"
+#include "common/daemon/chap_config.h"
+#include "common/daemon/config_source.h"
 #include "common/io/backing.h"
 #include "common/io/network.h"
 
@@ -27,18 +29,11 @@ struct DiskConfig {
   bool operator==(const DiskConfig&) const = default;
 };
 
-struct ChapConfig {
-  std::string user;
-  std::string secret_file;
-  std::string secret;  // read from secret_file when the configuration is loaded; never logged
-  bool operator==(const ChapConfig&) const = default;
-};
-
 struct InitiatorConfig {
-  std::string name;                         // "*" is any
-  std::vector<io::AddressRange> addresses;  // empty: any
-  std::optional<ChapConfig> chap;           // the initiator proves itself to us
-  std::optional<ChapConfig> mutual_chap;    // we prove ourselves to the initiator
+  std::string name;                               // "*" is any
+  std::vector<io::AddressRange> addresses;        // empty: any
+  std::optional<daemon::ChapConfig> chap;         // the initiator proves itself to us
+  std::optional<daemon::ChapConfig> mutual_chap;  // we prove ourselves to the initiator
   bool operator==(const InitiatorConfig&) const = default;
 };
 
@@ -57,25 +52,16 @@ struct TargetConfig {
 };
 
 struct DiscoveryConfig {  // [discovery]: absent: discovery needs no authentication
-  std::optional<ChapConfig> chap;
-  std::optional<ChapConfig> mutual_chap;
+  std::optional<daemon::ChapConfig> chap;
+  std::optional<daemon::ChapConfig> mutual_chap;
   bool operator==(const DiscoveryConfig&) const = default;
-};
-
-// One thing wrong with the file. All are reported, not only the first.
-struct ConfigError {
-  std::string file;
-  uint32_t line = 0;  // 0: the file as a whole
-  std::string message;
-  std::string to_string() const;  // "file:line: message"
-  bool operator==(const ConfigError&) const = default;
 };
 
 // A LUN whose disk is not in the file. It is right when `holdfast target disk create` made the
 // disk, which only the daemon knows: config_conflicts() decides.
 struct UnknownDisk {
   std::string disk;
-  ConfigError error;  // what to say if there is no such disk
+  daemon::ConfigError error;  // what to say if there is no such disk
   bool operator==(const UnknownDisk&) const = default;
 };
 
@@ -99,9 +85,9 @@ struct Config {
 };
 
 // Reads, parses and validates the file and the secret files it names.
-std::expected<Config, std::vector<ConfigError>> load_config(const std::string& path);
+std::expected<Config, std::vector<daemon::ConfigError>> load_config(const std::string& path);
 // The same from text; `path` only names it in messages. For tests.
-std::expected<Config, std::vector<ConfigError>> parse_config(std::string_view text,
-                                                             const std::string& path);
+std::expected<Config, std::vector<daemon::ConfigError>> parse_config(std::string_view text,
+                                                                     const std::string& path);
 
 }  // namespace holdfast::target

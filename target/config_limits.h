@@ -7,7 +7,6 @@
 
 namespace holdfast::target {
 
-inline constexpr size_t kMaxConfigFileBytes = 1 << 20;
 inline constexpr size_t kMaxPortals = 64;  // all groups together: a listening socket each
 inline constexpr size_t kMaxDisks = 256;   // a lock, a uuid and counters each
 inline constexpr size_t kMaxTargets = 256;
@@ -15,11 +14,7 @@ inline constexpr size_t kMaxLunsPerTarget = 256;  // one REPORT LUNS answer of 2
 inline constexpr size_t kMaxInitiatorsPerTarget = 1024;
 inline constexpr size_t kMaxAddressesPerInitiator = 64;
 
-inline constexpr size_t kMaxDiskName = 64;
-inline constexpr size_t kMaxIscsiName = 223;   // RFC 7143 4.2.7.1
-inline constexpr size_t kMaxPath = 4095;       // PATH_MAX without its NUL
-inline constexpr size_t kMaxSocketPath = 107;  // sockaddr_un::sun_path without its NUL
-inline constexpr uint16_t kMaxLun = 16383;     // flat space addressing, SAM-5, LUN
+inline constexpr uint16_t kMaxLun = 16383;  // flat space addressing, SAM-5, LUN
 inline constexpr uint64_t kMaxDiskBytes = uint64_t{1} << 60;
 inline constexpr uint32_t kMaxPhysicalBlock = 1 << 20;
 
@@ -29,10 +24,5 @@ inline constexpr uint64_t kMaxBufferMemory = uint64_t{64} << 30;
 inline constexpr uint32_t kMaxConnections = 65536;
 inline constexpr uint32_t kMinDrainMs = 1000;
 inline constexpr uint32_t kMaxDrainMs = 60'000;
-
-// RFC 7143 9.2.1 asks for 96 random bits without IPsec; Windows takes 12 to 16 characters.
-inline constexpr size_t kMinSecret = 12;
-inline constexpr size_t kMaxSecret = 255;
-inline constexpr size_t kMaxChapUser = 255;
 
 }  // namespace holdfast::target

@@ -6,6 +6,8 @@
 #include <map>
 
 #include "common/base/units.h"
+#include "common/daemon/config_values.h"
+#include "common/daemon/limits.h"
 #include "target/config_limits.h"
 #include "target/config_values.h"
 #include "target/limits.h"
@@ -15,19 +17,20 @@ namespace {
 
 class Validator {
  public:
-  Validator(Config& config, ConfigSource& source) : config_(config), source_(source) {}
+  Validator(Config& config, daemon::ConfigSource& source) : config_(config), source_(source) {}
 
   void run() {
     check_daemon();
-    check_chap_pair(config_.discovery.chap, config_.discovery.mutual_chap, "discovery");
+    daemon::check_chap_pair(config_.discovery.chap, config_.discovery.mutual_chap, "discovery",
+                            source_);
     for (size_t i = 0; i < config_.portal_groups.size(); ++i) {
-      check_portal_group(config_.portal_groups[i], place_of("portal_group", i));
+      check_portal_group(config_.portal_groups[i], daemon::place_of("portal_group", i));
     }
     for (size_t i = 0; i < config_.disks.size(); ++i) {
-      check_disk(config_.disks[i], place_of("disk", i));
+      check_disk(config_.disks[i], daemon::place_of("disk", i));
     }
     for (size_t i = 0; i < config_.targets.size(); ++i) {
-      check_target(config_.targets[i], place_of("target", i));
+      check_target(config_.targets[i], daemon::place_of("target", i));
     }
   }
 
@@ -42,9 +45,6 @@ class Validator {
   void check_target(TargetConfig& target, const std::string& place);
   void check_lun(const LunConfig& lun, const std::string& place, Seen& luns, Seen& disks);
   void check_initiator(InitiatorConfig& initiator, const std::string& place, Seen& names);
-  void check_chap_pair(std::optional<ChapConfig>& chap, std::optional<ChapConfig>& mutual,
-                       const std::string& place);
-  void check_chap(ChapConfig& chap, const std::string& place);
   void check_unique(Seen& seen, const std::string& value, const std::string& place,
                     const std::string& what);
   void check_path(const char* key, const std::string& path, size_t max);
@@ -53,7 +53,7 @@ class Validator {
   }
 
   Config& config_;
-  ConfigSource& source_;
+  daemon::ConfigSource& source_;
   Seen tags_, portals_, disk_names_, disk_paths_, target_names_;
 };
 
@@ -66,13 +66,13 @@ void Validator::check_unique(Seen& seen, const std::string& value, const std::st
 }
 
 void Validator::check_path(const char* key, const std::string& path, size_t max) {
-  if (Problem problem = path_problem(path, max))
+  if (daemon::Problem problem = daemon::path_problem(path, max))
     report(key, fmt::format("`{}`: {}", key, *problem));
 }
 
 void Validator::check_daemon() {
-  check_path("state_dir", config_.state_dir, kMaxPath);
-  check_path("control_socket", config_.control_socket, kMaxSocketPath);
+  check_path("state_dir", config_.state_dir, daemon::kMaxPath);
+  check_path("control_socket", config_.control_socket, daemon::kMaxSocketPath);
   if (!config_.metrics.empty()) {
     const auto endpoint = io::Endpoint::parse(config_.metrics);
     if (!endpoint) {
@@ -94,7 +94,7 @@ void Validator::check_portal_group(const PortalGroupConfig& group, const std::st
   check_unique(tags_, std::to_string(group.tag), place + ".tag",
                fmt::format("portal group tag {}", group.tag));
   for (size_t i = 0; i < group.portals.size(); ++i) {
-    check_portal(group.portals[i], place_of(place + ".portals", i));
+    check_portal(group.portals[i], daemon::place_of(place + ".portals", i));
   }
 }
 
@@ -142,11 +142,12 @@ void Validator::check_disk(const DiskConfig& disk, const std::string& place) {
 }
 
 void Validator::check_target(TargetConfig& target, const std::string& place) {
-  if (Problem problem = iscsi_name_problem(target.name)) report(place + ".name", *problem);
+  if (daemon::Problem problem = daemon::iscsi_name_problem(target.name))
+    report(place + ".name", *problem);
   check_unique(target_names_, target.name, place + ".name", fmt::format("target {}", target.name));
   Seen groups, luns, disks, initiators;
   for (size_t i = 0; i < target.portal_groups.size(); ++i) {
-    const std::string at = place_of(place + ".portal_groups", i);
+    const std::string at = daemon::place_of(place + ".portal_groups", i);
     if (source_.reported(at)) continue;
     const uint16_t tag = target.portal_groups[i];
     if (!tags_.contains(std::to_string(tag))) {
@@ -157,10 +158,10 @@ void Validator::check_target(TargetConfig& target, const std::string& place) {
     check_unique(groups, std::to_string(tag), at, fmt::format("portal group {}", tag));
   }
   for (size_t i = 0; i < target.luns.size(); ++i) {
-    check_lun(target.luns[i], place_of(place + ".luns", i), luns, disks);
+    check_lun(target.luns[i], daemon::place_of(place + ".luns", i), luns, disks);
   }
   for (size_t i = 0; i < target.initiators.size(); ++i) {
-    check_initiator(target.initiators[i], place_of(place + ".initiator", i), initiators);
+    check_initiator(target.initiators[i], daemon::place_of(place + ".initiator", i), initiators);
   }
 }
 
@@ -171,7 +172,7 @@ void Validator::check_lun(const LunConfig& lun, const std::string& place, Seen& 
   if (!disk_names_.contains(lun.disk)) {
     std::vector<std::string_view> names;
     for (const auto& [name, where] : disk_names_) names.push_back(name);
-    const std::string guess = suggestion(lun.disk, names);
+    const std::string guess = daemon::suggestion(lun.disk, names);
     std::string message = fmt::format(
         "no disk is named `{}`: {}", lun.disk,
         guess.empty() ? "add a [[disk]], or make it with `holdfast target disk create`" : guess);
@@ -184,40 +185,18 @@ void Validator::check_lun(const LunConfig& lun, const std::string& place, Seen& 
 
 void Validator::check_initiator(InitiatorConfig& initiator, const std::string& place, Seen& names) {
   if (initiator.name != "*") {
-    if (Problem problem = iscsi_name_problem(initiator.name)) report(place + ".name", *problem);
+    if (daemon::Problem problem = daemon::iscsi_name_problem(initiator.name))
+      report(place + ".name", *problem);
   }
   check_unique(names, initiator.name, place + ".name",
                fmt::format("initiator {} of this target", initiator.name));
-  check_chap_pair(initiator.chap, initiator.mutual_chap, place);
-}
-
-void Validator::check_chap_pair(std::optional<ChapConfig>& chap, std::optional<ChapConfig>& mutual,
-                                const std::string& place) {
-  if (chap) check_chap(*chap, place + ".chap");
-  if (!mutual) return;
-  check_chap(*mutual, place + ".mutual_chap");
-  if (!chap) {
-    if (source_.reported(place + ".chap")) return;
-    return report(place + ".mutual_chap",
-                  "`mutual_chap` needs `chap`: the target proves itself only to an initiator that "
-                  "proves itself (RFC 7143 12.1.3)");
-  }
-  // Equal secrets let an attacker answer our challenge with our own answer (RFC 7143 9.2.1).
-  if (!chap->secret.empty() && chap->secret == mutual->secret) {
-    report(place + ".mutual_chap",
-           "`chap` and `mutual_chap` have the same secret: use two different ones");
-  }
-}
-
-void Validator::check_chap(ChapConfig& chap, const std::string& place) {
-  if (Problem problem = chap_user_problem(chap.user)) report(place + ".user", *problem);
-  const std::string at = place + ".secret_file";
-  if (source_.reported(at)) return;
-  if (Problem problem = read_secret(chap)) report(at, *problem);
+  daemon::check_chap_pair(initiator.chap, initiator.mutual_chap, place, source_);
 }
 
 }  // namespace
 
-void validate_config(Config& config, ConfigSource& source) { Validator(config, source).run(); }
+void validate_config(Config& config, daemon::ConfigSource& source) {
+  Validator(config, source).run();
+}
 
 }  // namespace holdfast::target

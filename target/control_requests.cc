@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "common/base/log.h"
+#include "common/daemon/control_message.h"
 #include "target/config_values.h"
 #include "target/control_json.h"
 
@@ -12,16 +13,17 @@ namespace holdfast::target {
 namespace {
 
 using nlohmann::json;
-using Reply = StreamServer::Reply;
+using Reply = daemon::StreamServer::Reply;
 
 void refuse(Reply reply, std::vector<std::string> problems) {
-  reply(
-      [problems = std::move(problems)]() mutable { return to_line(refusal(std::move(problems))); });
+  reply([problems = std::move(problems)]() mutable {
+    return daemon::to_line(daemon::refusal(std::move(problems)));
+  });
 }
 
 NodeControl::Reply<NodeControl::Outcome> outcome_to(Reply reply) {
   return [reply = std::move(reply)](NodeControl::Outcome outcome) mutable noexcept {
-    reply([outcome = std::move(outcome)] { return to_line(to_json(outcome)); });
+    reply([outcome = std::move(outcome)] { return daemon::to_line(to_json(outcome)); });
   };
 }
 
@@ -31,20 +33,20 @@ void status(const json&, NodeControl& node, Reply reply) {
       json out = json::object();
       out["ok"] = true;
       out["status"] = to_json(status);
-      return to_line(out);
+      return daemon::to_line(out);
     });
   });
 }
 
 void apply(const json& request, NodeControl& node, Reply reply) {
-  const auto file = string_member(request, "file");
+  const auto file = daemon::string_member(request, "file");
   if (!file || !file->starts_with('/')) {
     return refuse(std::move(reply), {"`apply` needs `file`, an absolute path"});
   }
   auto config = load_config(*file);
   if (!config) {
     std::vector<std::string> problems;
-    for (const ConfigError& error : config.error()) problems.push_back(error.to_string());
+    for (const daemon::ConfigError& error : config.error()) problems.push_back(error.to_string());
     LOG_WARNING("control", "configuration refused: file={} errors={}", *file, problems.size());
     return refuse(std::move(reply), std::move(problems));
   }
@@ -63,8 +65,8 @@ void disk_create(const json& request, NodeControl& node, Reply reply) {
 }
 
 void disk_resize(const json& request, NodeControl& node, Reply reply) {
-  auto name = string_member(request, "name");
-  const auto size = number_member(request, "size_bytes");
+  auto name = daemon::string_member(request, "name");
+  const auto size = daemon::number_member(request, "size_bytes");
   if (!name || !size || *size == 0) {
     return refuse(std::move(reply), {"`disk_resize` needs `name` and `size_bytes`"});
   }
@@ -72,26 +74,26 @@ void disk_resize(const json& request, NodeControl& node, Reply reply) {
 }
 
 void disk_remove(const json& request, NodeControl& node, Reply reply) {
-  auto name = string_member(request, "name");
+  auto name = daemon::string_member(request, "name");
   if (!name) return refuse(std::move(reply), {"`disk_remove` needs `name`"});
   node.disk_remove(std::move(*name), outcome_to(std::move(reply)));
 }
 
 void session_drop(const json& request, NodeControl& node, Reply reply) {
-  const auto id = number_member(request, "id");
+  const auto id = daemon::number_member(request, "id");
   if (!id) return refuse(std::move(reply), {"`session_drop` needs `id`, a session's number"});
   node.session_drop(*id, outcome_to(std::move(reply)));
 }
 
 void session_logout(const json& request, NodeControl& node, Reply reply) {
-  const auto id = number_member(request, "id");
+  const auto id = daemon::number_member(request, "id");
   if (!id) return refuse(std::move(reply), {"`session_logout` needs `id`, a session's number"});
   node.session_request_logout(*id, outcome_to(std::move(reply)));
 }
 
 void alua_set(const json& request, NodeControl& node, Reply reply) {
-  const auto tag = number_member(request, "portal_group_tag");
-  auto state = string_member(request, "state");
+  const auto tag = daemon::number_member(request, "portal_group_tag");
+  auto state = daemon::string_member(request, "state");
   if (!tag || *tag == 0 || *tag > 65535 || !state) {
     return refuse(std::move(reply),
                   {"`alua_set` needs `portal_group_tag` (1 to 65535) and `state`"});
@@ -117,9 +119,9 @@ constexpr Command kCommands[] = {
 }  // namespace
 
 void carry_out(std::string_view request, NodeControl& node, Reply reply) {
-  const auto parsed = parse_line(request);
+  const auto parsed = daemon::parse_line(request);
   if (!parsed) return refuse(std::move(reply), {"the request is not one JSON object in one line"});
-  const auto name = string_member(*parsed, "command");
+  const auto name = daemon::string_member(*parsed, "command");
   if (!name) return refuse(std::move(reply), {"the request has no `command`"});
   for (const Command& command : kCommands) {
     if (command.name == *name) return command.carry_out(*parsed, node, std::move(reply));
@@ -127,6 +129,12 @@ void carry_out(std::string_view request, NodeControl& node, Reply reply) {
   refuse(std::move(reply), {fmt::format("unknown command `{}`: are the daemon and the command line "
                                         "of the same version?",
                                         *name)});
+}
+
+daemon::ControlServer::Handler control_handler(NodeControl& node) {
+  return [&node](std::string request, daemon::StreamServer::Reply reply) {
+    carry_out(request, node, std::move(reply));
+  };
 }
 
 }  // namespace holdfast::target

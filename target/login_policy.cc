@@ -6,7 +6,7 @@
 namespace holdfast::target {
 namespace {
 
-std::optional<iscsi::ChapAccount> account(const std::optional<ChapConfig>& config) {
+std::optional<iscsi::ChapAccount> account(const std::optional<daemon::ChapConfig>& config) {
   if (!config.has_value()) return std::nullopt;
   base::Result<iscsi::ChapSecret> secret =
       iscsi::ChapSecret::create(base::as_bytes(std::string_view(config->secret)));
@@ -14,8 +14,9 @@ std::optional<iscsi::ChapAccount> account(const std::optional<ChapConfig>& confi
   return iscsi::ChapAccount{.user = config->user, .secret = *secret};
 }
 
-iscsi::ChapRequirement requirement(const NodeMap& map, const std::optional<ChapConfig>& chap,
-                                   const std::optional<ChapConfig>& mutual) {
+iscsi::ChapRequirement requirement(const NodeMap& map,
+                                   const std::optional<daemon::ChapConfig>& chap,
+                                   const std::optional<daemon::ChapConfig>& mutual) {
   return {.initiator = account(chap),
           .target = account(mutual),
           .algorithms = {.md5 = map.chap_allow_md5, .sha1 = map.chap_allow_sha1}};
@@ -69,8 +70,8 @@ iscsi::LoginDecision LoginPolicy::discovery(std::string_view) {
   return require(map_->discovery.chap, map_->discovery.mutual_chap);
 }
 
-iscsi::LoginDecision LoginPolicy::require(const std::optional<ChapConfig>& chap,
-                                          const std::optional<ChapConfig>& mutual) {
+iscsi::LoginDecision LoginPolicy::require(const std::optional<daemon::ChapConfig>& chap,
+                                          const std::optional<daemon::ChapConfig>& mutual) {
   user_ = chap.has_value() ? chap->user : std::string();
   if (chap.has_value() && guard_.backoff.waits(peer_, user_, guard_.loop.now())) {
     return {.status = iscsi::LoginStatus::service_unavailable, .chap = {}};

@@ -31,8 +31,8 @@ class LoginPolicy final : public iscsi::LoginPolicy {
   bool chap_ended(bool proved) override;
 
  private:
-  iscsi::LoginDecision require(const std::optional<ChapConfig>& chap,
-                               const std::optional<ChapConfig>& mutual);
+  iscsi::LoginDecision require(const std::optional<daemon::ChapConfig>& chap,
+                               const std::optional<daemon::ChapConfig>& mutual);
   std::shared_ptr<const NodeMap> map_;
   io::Endpoint peer_;
   uint16_t portal_group_tag_;

@@ -13,16 +13,16 @@
 #include <vector>
 
 #include "common/base/log.h"
+#include "common/daemon/edge_thread.h"
+#include "common/daemon/notify.h"
+#include "common/daemon/signal_watch.h"
 #include "common/io/backing_opener.h"
 #include "common/io/blocking_worker.h"
 #include "common/io/uring_loop.h"
 #include "target/config.h"
-#include "target/control_server.h"
-#include "target/edge_thread.h"
+#include "target/control_requests.h"
 #include "target/metrics_server.h"
-#include "target/notify.h"
 #include "target/shard.h"
-#include "target/signal_watch.h"
 #include "target/state_store.h"
 #include "target/target_node.h"
 
@@ -86,20 +86,20 @@ class Daemon {
 
   base::SystemRandom random_;
   io::SystemBackingOpener opener_;
-  std::unique_ptr<SignalWatch> signals_;
+  std::unique_ptr<daemon::SignalWatch> signals_;
   std::vector<std::unique_ptr<io::UringLoop>> loops_;  // 0: the control loop, on the main thread
   std::vector<std::thread> threads_;                   // of the others
   std::unique_ptr<StateStore> store_;
   std::unique_ptr<TargetNode> node_;
   std::vector<std::unique_ptr<Shard>> shards_;
-  std::unique_ptr<ControlServer> control_server_;
+  std::unique_ptr<daemon::ControlServer> control_server_;
   std::unique_ptr<MetricsServer> metrics_server_;
   std::shared_ptr<io::BlockingWorker> reloader_;  // reading files must not stop the control loop
   std::atomic<uint32_t> reloads_{0};              // asked of it and not done
 };
 
 bool Daemon::open() {
-  auto signals = SignalWatch::open();
+  auto signals = daemon::SignalWatch::open();
   if (!signals) {
     say(signals.error().what);
     return false;
@@ -150,7 +150,8 @@ int Daemon::run() {
   make_shards();
   for (size_t i = 1; i < loops_.size(); ++i) {
     const std::string name = fmt::format("hf-shard-{}", i);
-    threads_.push_back(start_edge_thread(name.c_str(), [loop = loops_[i].get()] { loop->run(); }));
+    threads_.push_back(
+        daemon::start_edge_thread(name.c_str(), [loop = loops_[i].get()] { loop->run(); }));
   }
   loops_[0]->post([this]() noexcept {
     signals_->start(*loops_[0], [this](int signal) noexcept { on_signal(signal); });
@@ -192,14 +193,16 @@ void Daemon::on_started(NodeControl::Outcome outcome) {
   if (!start_servers()) return stop(kExitFailure);
   started_ = true;
   for (const std::string& sentence : *outcome) LOG_INFO(kLog, "{}", sentence);
-  if (!notify_systemd("READY=1")) LOG_WARNING(kLog, "systemd could not be told");
+  if (!daemon::notify_systemd("READY=1")) LOG_WARNING(kLog, "systemd could not be told");
 }
 
 bool Daemon::start_servers() {
-  ControlServerOptions options{.path = config_.control_socket};
+  daemon::ControlServerOptions options{.path = config_.control_socket};
+  options.timed_out =
+      "timed out: the daemon is still at it; look at `holdfast target status` in a while";
   options.reply_deadline =
       std::max(options.reply_deadline, std::chrono::milliseconds(config_.drain_deadline_ms) + 4s);
-  auto control = ControlServer::start(options, *node_);
+  auto control = daemon::ControlServer::start(options, control_handler(*node_));
   if (!control) {
     say(control.error());
     return false;
@@ -238,7 +241,8 @@ void Daemon::on_signal(int signal) {
 void Daemon::reload() {
   auto config = load_config(path_);
   if (!config) {
-    for (const ConfigError& error : config.error()) LOG_ERROR(kLog, "{}", error.to_string());
+    for (const daemon::ConfigError& error : config.error())
+      LOG_ERROR(kLog, "{}", error.to_string());
     LOG_ERROR(kLog, "{} is not applied: nothing has changed", path_);
     return;
   }
@@ -255,7 +259,7 @@ void Daemon::reload() {
 void Daemon::stop(int status) {
   if (std::exchange(stopping_, true)) return;
   status_ = status;
-  notify_systemd("STOPPING=1");
+  daemon::notify_systemd("STOPPING=1");
   signals_->stop();
   node_->shutdown([this](bool drained) noexcept {
     drained_ = drained;
@@ -263,12 +267,13 @@ void Daemon::stop(int status) {
   });
 }
 
-int check(const std::string& path, std::expected<Config, std::vector<ConfigError>>& config) {
+int check(const std::string& path,
+          std::expected<Config, std::vector<daemon::ConfigError>>& config) {
   if (config) {
     say(fmt::format("{}: nothing is wrong with it", path));
     return 0;
   }
-  for (const ConfigError& error : config.error()) say(error.to_string());
+  for (const daemon::ConfigError& error : config.error()) say(error.to_string());
   return kExitFailure;
 }
 

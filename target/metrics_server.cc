@@ -13,11 +13,12 @@ namespace holdfast::target {
 namespace {
 
 using std::chrono::seconds;
-constexpr StreamServer::Limits kLimits{.max_clients = kMaxMetricsClients,
-                                       .max_request_bytes = kMaxMetricsRequest,
-                                       .request_deadline = seconds(5),
-                                       .reply_deadline = seconds(8),  // Prometheus gives up at 10
-                                       .send_deadline = seconds(5)};
+constexpr daemon::StreamServer::Limits kLimits{
+    .max_clients = kMaxMetricsClients,
+    .max_request_bytes = kMaxMetricsRequest,
+    .request_deadline = seconds(5),
+    .reply_deadline = seconds(8),  // Prometheus gives up at 10
+    .send_deadline = seconds(5)};
 
 std::string response(std::string_view status, std::string_view body, bool with_body = true) {
   return fmt::format(
@@ -45,7 +46,7 @@ RequestLine parse_request_line(std::string_view request) {
   return out;
 }
 
-class MetricsProtocol final : public StreamServer::Protocol {
+class MetricsProtocol final : public daemon::StreamServer::Protocol {
  public:
   explicit MetricsProtocol(NodeControl& node) : node_(node) {}
 
@@ -55,7 +56,7 @@ class MetricsProtocol final : public StreamServer::Protocol {
     if (end == std::string_view::npos) return std::nullopt;
     return end + 4;
   }
-  void on_request(std::string request, StreamServer::Reply reply) override {
+  void on_request(std::string request, daemon::StreamServer::Reply reply) override {
     const RequestLine line = parse_request_line(request);
     const char* refusal = !line.good                                      ? "400 Bad Request"
                           : line.method != "GET" && line.method != "HEAD" ? "405 Method Not Allowed"
@@ -71,8 +72,8 @@ class MetricsProtocol final : public StreamServer::Protocol {
       });
     });
   }
-  std::string describe(StreamServer::Failure failure) override {
-    if (failure == StreamServer::Failure::request_too_long) {
+  std::string describe(daemon::StreamServer::Failure failure) override {
+    if (failure == daemon::StreamServer::Failure::request_too_long) {
       return response("431 Request Header Fields Too Large", "the request is too long\n");
     }
     return response("503 Service Unavailable", "the target did not answer in time\n");
@@ -87,18 +88,18 @@ class Server final : public MetricsServer {
  public:
   explicit Server(NodeControl& node) : protocol_(node) {}
   base::Result<> start(int listener) {
-    TRY_ASSIGN(streams_, StreamServer::start(listener, kLimits, protocol_, "hf-metrics"));
+    TRY_ASSIGN(streams_, daemon::StreamServer::start(listener, kLimits, protocol_, "hf-metrics"));
     return {};
   }
 
  private:
   MetricsProtocol protocol_;
-  std::unique_ptr<StreamServer> streams_;
+  std::unique_ptr<daemon::StreamServer> streams_;
 };
 
 }  // namespace
 
-std::unique_ptr<StreamServer::Protocol> make_metrics_protocol(NodeControl& node) {
+std::unique_ptr<daemon::StreamServer::Protocol> make_metrics_protocol(NodeControl& node) {
   return std::make_unique<MetricsProtocol>(node);
 }
 

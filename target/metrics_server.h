@@ -6,9 +6,9 @@
 #include <memory>
 #include <string>
 
+#include "common/daemon/stream_server.h"
 #include "common/io/network.h"
 #include "target/node_control.h"
-#include "target/stream_server.h"
 
 namespace holdfast::target {
 
@@ -25,6 +25,6 @@ class MetricsServer {
 };
 
 // For tests: the server without its socket.
-std::unique_ptr<StreamServer::Protocol> make_metrics_protocol(NodeControl& node);
+std::unique_ptr<daemon::StreamServer::Protocol> make_metrics_protocol(NodeControl& node);
 
 }  // namespace holdfast::target

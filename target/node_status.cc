@@ -53,7 +53,7 @@ DiskStatus disk_status(const NodeState& node, const Unit& unit) {
   return status;
 }
 
-void blank(std::optional<ChapConfig>& chap) {
+void blank(std::optional<daemon::ChapConfig>& chap) {
   if (chap) chap->secret.clear();
 }
 

@@ -11,8 +11,8 @@
 #include <deque>
 #include <filesystem>
 
+#include "common/daemon/edge_thread.h"
 #include "common/io/mutex.h"
-#include "target/edge_thread.h"
 #include "target/state_database.h"
 
 namespace holdfast::target {
@@ -87,7 +87,7 @@ class SqliteStateStore final : public StateStore {
  public:
   SqliteStateStore(LockFile lock, StateDatabase database, base::Random& random)
       : lock_(std::move(lock)), database_(std::move(database)), random_(random) {
-    thread_ = start_edge_thread("hf-state", [this] { run(); });
+    thread_ = daemon::start_edge_thread("hf-state", [this] { run(); });
   }
   ~SqliteStateStore() override {
     {

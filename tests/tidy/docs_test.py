@@ -10,7 +10,7 @@ sys.path.insert(0, str(tree.ROOT / "tests" / "conformance"))
 
 import allow_list
 
-TOPS = "common|target|mpio|cluster|bench|tests|docs|scripts|cmake"
+TOPS = "common|target|initiator|mpio|cluster|bench|tests|docs|scripts|cmake"
 REFERENCE = re.compile(rf"(?<![\w/.-])((?:{TOPS})/[\w./-]*[\w/])")
 PAGES = ["README.md", "docs/architecture.md", "docs/config.md", "docs/hacking.md", "docs/iscsi.md",
          "docs/mpio.md", "docs/scsi.md", "docs/style.md", "docs/testing.md"]
@@ -54,15 +54,19 @@ class Docs(unittest.TestCase):
                                     for suffix in (".h", ".cc", ".py"))
 
     def test_every_configuration_key_is_documented(self):
-        source = tree.text("target/config_keys.h")
         page = tree.text("docs/config.md")
-        keys = re.findall(r'^\s+"([\w.]+)",', source, re.M)
-        self.assertGreater(len(keys), 20)
-        tree.fail_with(self, [f"docs/config.md does not describe `{key}`" for key in keys
-                              if f"`{key}`" not in page])
-        described = re.findall(r"^\| `([\w.]+)` \|", page, re.M)
-        tree.fail_with(self, [f"docs/config.md describes `{key}`, which the reader does not know"
-                              for key in described if key not in keys])
+        parts = {title: text for title, text in
+                 re.findall(r"^# (.*?)\n(.*?)(?=^# |\Z)", page, re.M | re.S)}
+        for title, table in (("The target", "target/config_keys.h"),
+                             ("holdfast-mpiod", "mpio/config_keys.h")):
+            part = parts[title]
+            keys = re.findall(r'^\s+"([\w.]+)",', tree.text(table), re.M)
+            self.assertGreater(len(keys), 20)
+            tree.fail_with(self, [f"docs/config.md, {title}, does not describe `{key}`"
+                                  for key in keys if f"`{key}`" not in part])
+            described = re.findall(r"^\| `([\w.]+)` \|", part, re.M)
+            tree.fail_with(self, [f"docs/config.md, {title}, describes `{key}`, which the reader "
+                                  "does not know" for key in described if key not in keys])
 
 
 class ConformanceTable(unittest.TestCase):

@@ -7,7 +7,7 @@
 
 self.scratch is a directory of this test, removed at its end. What a test starts through self.target
 or self.slowfs is stopped in reverse order, also when the test fails; a target that does not end
-cleanly fails the test, and the log of a failed test's target is printed.
+cleanly fails the test, and the logs of a failed test's daemons are printed.
 """
 
 import pathlib
@@ -17,6 +17,7 @@ import tempfile
 import time
 import unittest
 
+from .mpiod import Mpiod
 from .slowfs import SlowFs
 from .target import Target
 
@@ -26,6 +27,7 @@ class TestCase(unittest.TestCase):
         self.scratch = pathlib.Path(tempfile.mkdtemp(prefix="holdfast-test-"))
         self.addCleanup(shutil.rmtree, self.scratch, ignore_errors=True)
         self._targets = []
+        self._mpiods = []
 
     def target(self, start=True, **config) -> Target:
         """A target daemon configured as target.config_text says. Started unless start=False."""
@@ -35,6 +37,15 @@ class TestCase(unittest.TestCase):
         if start:
             target.start()
         return target
+
+    def mpiod(self, target, start=True, **config) -> Mpiod:
+        """A multipath daemon for a target. Started unless start=False."""
+        mpiod = Mpiod(self.scratch / f"mpiod{len(self._mpiods)}", target, **config)
+        self._mpiods.append(mpiod)
+        self.addCleanup(self._end_target, mpiod)
+        if start:
+            mpiod.start()
+        return mpiod
 
     def slowfs(self) -> SlowFs:
         """A mounted file system with faults on demand."""

@@ -14,22 +14,16 @@ Defaults: two portals, 127.0.0.1 and 127.0.0.2 on one free port, in portal group
 """
 
 import dataclasses
-import os
 import pathlib
 import shutil
-import signal
 import socket
-import subprocess
-import time
 
 from . import paths
 from .cli import Cli
+from .daemon import START_DEADLINE_S, Daemon, slowness  # noqa: F401: tests use slowness
 from .process import die_with_parent
 
 TARGET_NAME = "iqn.2026-11.org.holdfast:test"
-START_DEADLINE_S = 10
-STOP_DEADLINE_S = 5  # what the interface promises
-SANITIZER_FACTOR = 3  # sanitized programs are that much slower to start and stop
 
 
 @dataclasses.dataclass
@@ -102,7 +96,9 @@ def toml(value) -> str:
     return f'"{escaped}"'
 
 
-class Target:
+class Target(Daemon):
+    noun = "the target"
+
     def __init__(self, directory, disks=None, targets=None, portal_groups=None, settings=None,
                  metrics=False, discovery=None, program=None, outlives_us=False):
         """
@@ -124,8 +120,6 @@ class Target:
         self.preexec = None if outlives_us else die_with_parent()
         self.config_file = self.directory / "target.toml"
         self.control_socket = self.directory / "control.sock"
-        self.log_file = self.directory / "log"
-        self.process = None
         self.cli = Cli(self.control_socket)
         self.rewrite()
 
@@ -220,115 +214,11 @@ class Target:
 
     def launch(self):
         """Starts the daemon without waiting. The files of read-only disks are made if absent."""
-        assert self.process is None, "the target runs already"
         for disk in self.disks:
             if disk.kind == "file" and disk.extra.get("read_only"):
                 with open(self.disk_path(disk.name), "ab") as file:
                     file.truncate(size_bytes(disk.size))
-        notify_path = str(self.directory / "notify")
-        if os.path.exists(notify_path):
-            os.unlink(notify_path)
-        self._notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self._notify.bind(notify_path)
-        environment = dict(os.environ, NOTIFY_SOCKET=notify_path)
-        with open(self.log_file, "ab") as log:
-            self.process = subprocess.Popen([self.program, "--config", str(self.config_file)],
-                                            stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                                            env=environment, start_new_session=True,
-                                            preexec_fn=self.preexec)
-
-    def wait_ready(self, deadline=START_DEADLINE_S):
-        end = time.monotonic() + deadline * slowness()
-        self._notify.settimeout(0.1)
-        while True:
-            try:
-                if "READY=1" in self._notify.recv(4096).decode(errors="replace").splitlines():
-                    return
-            except TimeoutError:
-                pass
-            if self.process.poll() is not None:
-                raise AssertionError(f"the target ended with status {self.process.returncode} "
-                                     f"before it was ready:\n{self.log()}")
-            if time.monotonic() > end:
-                raise AssertionError(f"the target was not ready within {deadline} s:\n{self.log()}")
-
-    @property
-    def pid(self) -> int:
-        return self.process.pid
-
-    def running(self) -> bool:
-        return self.process is not None and self.process.poll() is None
-
-    def signal(self, number):
-        os.kill(self.pid, number)
-
-    def kill(self, deadline=30):
-        """SIGKILL, and waits for the end of the process."""
-        if self.process is None:
-            return
-        self.process.kill()
-        self.process.wait(deadline)
-        self._forget()
-
-    def abandon(self):
-        """SIGKILL without waiting: the target can be launched again at once. Returns the process,
-        which lives on while requests of it hang in the kernel; the caller has to wait for it."""
-        process = self.process
-        process.kill()
-        self._forget()
-        return process
-
-    def wait_ended(self, deadline):
-        """Waits until the process has ended by itself and returns its exit status."""
-        try:
-            status = self.process.wait(deadline)
-        except subprocess.TimeoutExpired:
-            raise AssertionError(
-                f"the target still runs after {deadline} s:\n{self.log()}") from None
-        self._forget()
-        return status
-
-    def stop(self, deadline=STOP_DEADLINE_S):
-        """SIGTERM, and asserts a clean exit in time. Nothing to do if it does not run."""
-        if self.process is None:
-            return
-        if self.process.poll() is not None:
-            status = self.process.returncode
-            self._forget()
-            raise AssertionError(f"the target ended by itself with status {status}")
-        self.signal(signal.SIGTERM)
-        try:
-            status = self.process.wait(deadline * slowness())
-        except subprocess.TimeoutExpired:
-            self.kill()
-            raise AssertionError(f"the target did not end within {deadline} s of SIGTERM") from None
-        self._forget()
-        if status != 0:
-            raise AssertionError(f"the target ended with status {status} after SIGTERM")
-
-    def log(self) -> str:
-        return self.log_file.read_text(errors="replace") if self.log_file.exists() else ""
-
-    def _forget(self):
-        self.process = None
-        self._notify.close()
-
-    # --- the process seen from outside
-
-    def memory_bytes(self) -> int:
-        """Resident memory."""
-        for line in pathlib.Path(f"/proc/{self.pid}/status").read_text().splitlines():
-            if line.startswith("VmRSS:"):
-                return int(line.split()[1]) * 1024
-        raise AssertionError("no VmRSS")
-
-    def descriptor_count(self) -> int:
-        return len(os.listdir(f"/proc/{self.pid}/fd"))
+        super().launch()
 
     def remove_state(self):
         shutil.rmtree(self.directory / "state", ignore_errors=True)
-
-
-def slowness() -> float:
-    """How much longer deadlines of the process itself are in this build."""
-    return SANITIZER_FACTOR if os.environ.get("HOLDFAST_SANITIZED") == "1" else 1

@@ -9,6 +9,7 @@
 #include <nlohmann/json.hpp>
 #include <sstream>
 
+#include "common/daemon/control_message.h"
 #include "target/cli_tables.h"
 #include "target/control_json.h"
 #include "tests/unit/target/fake_node.h"
@@ -57,13 +58,15 @@ Ran run(std::vector<std::string> words, std::expected<std::string, std::string> 
   return ran;
 }
 
-std::string done() { return to_line(to_json(NodeControl::Outcome({"did it", "and that"}))); }
+std::string done() {
+  return daemon::to_line(to_json(NodeControl::Outcome({"did it", "and that"})));
+}
 
 std::string status_line(const NodeStatus& status = sample_status()) {
   json answer = json::object();
   answer["ok"] = true;
   answer["status"] = to_json(status);
-  return to_line(answer);
+  return daemon::to_line(answer);
 }
 
 TEST(Cli, SendsWhatTheUserAsked) {
@@ -144,7 +147,8 @@ TEST(Cli, WrongUsageIsTwo) {
 }
 
 TEST(Cli, RefusalIsOneWithItsReasons) {
-  const std::string refused = to_line(refusal({"t.toml:3: bad", "t.toml:9: worse"}));
+  const std::string refused =
+      daemon::to_line(daemon::refusal({"t.toml:3: bad", "t.toml:9: worse"}));
   Ran ran = run({"apply", "t.toml"}, refused);
   EXPECT_EQ(ran.status, kExitRefused);
   EXPECT_EQ(ran.out, "");
@@ -234,7 +238,8 @@ TEST(Cli, PeersCannotDriveTheTerminal) {
   status.sessions[0].initiator_name = "iqn\x1b[2Jevil\n";
   const Ran ran = run({"session", "list"}, status_line(status));
   EXPECT_THAT(ran.out, HasSubstr("iqn?[2Jevil?"));
-  EXPECT_EQ(run({"disk", "remove", "a"}, to_line(refusal({"a\x1b]0;x"}))).err, "a?]0;x\n");
+  EXPECT_EQ(run({"disk", "remove", "a"}, daemon::to_line(daemon::refusal({"a\x1b]0;x"}))).err,
+            "a?]0;x\n");
 }
 
 TEST(Cli, ChecksAFileWithoutTheDaemon) {
@@ -257,20 +262,6 @@ TEST(Cli, ChecksAFileWithoutTheDaemon) {
   EXPECT_EQ(ran.status, kExitRefused);
   EXPECT_EQ(ran.err, path + ":1: unknown key `x`\n" + path + ":3: unknown key `y`\n");
   std::filesystem::remove_all(directory);
-}
-
-TEST(Cli, HumanNumbers) {
-  EXPECT_EQ(human_size(0), "0 B");
-  EXPECT_EQ(human_size(1023), "1023 B");
-  EXPECT_EQ(human_size(1536), "1.5 KiB");
-  EXPECT_EQ(human_size(uint64_t{64} << 30), "64 GiB");
-  EXPECT_EQ(human_size(~uint64_t{0}), "16 EiB");
-  EXPECT_EQ(human_time(59'999), "59s");
-  EXPECT_EQ(human_time(60'000), "1m 0s");
-  EXPECT_EQ(human_time(86'400'000ull * 3 + 3'600'000), "3d 1h");
-  EXPECT_EQ(human_latency(999), "999us");
-  EXPECT_EQ(human_latency(1500), "1.5ms");
-  EXPECT_EQ(human_latency(2'000'000), "2.0s");
 }
 
 TEST(Cli, Percentiles) {

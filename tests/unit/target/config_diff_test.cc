@@ -140,7 +140,7 @@ TEST(ConfigDiff, RemovedDiskTargetAndGroup) {
 TEST(ConfigDiff, AccessIsDescribedWithoutSecrets) {
   Config running = base_config();
   running.targets[0].initiators[0].chap =
-      ChapConfig{.user = "hv1", .secret_file = "/etc/s", .secret = "old secret of 16"};
+      daemon::ChapConfig{.user = "hv1", .secret_file = "/etc/s", .secret = "old secret of 16"};
   Config wanted = running;
   wanted.targets[0].initiators[0].chap->secret = "new secret of 16";
   InitiatorConfig other;

@@ -40,7 +40,7 @@ class ConfigTest : public testing::Test {
     const auto parsed = parse_config(text, "t.toml");
     std::vector<std::string> out;
     if (parsed) return out;
-    for (const ConfigError& error : parsed.error()) {
+    for (const daemon::ConfigError& error : parsed.error()) {
       EXPECT_EQ(error.file, "t.toml");
       out.push_back(std::to_string(error.line) + ": " + error.message);
     }

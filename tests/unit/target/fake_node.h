@@ -50,7 +50,7 @@ inline NodeStatus sample_status() {
   InitiatorConfig initiator;
   initiator.name = "iqn.2026-11.org.holdfast:hv1";
   initiator.addresses = {io::AddressRange::parse("10.1.0.0/24").value()};
-  ChapConfig chap;
+  daemon::ChapConfig chap;
   chap.user = "hv1";
   chap.secret_file = "/etc/holdfast/hv1.secret";
   chap.secret = "never-to-be-shown";

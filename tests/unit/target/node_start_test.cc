@@ -102,7 +102,7 @@ TEST_F(NodeStartTest, SessionCommands) {
 TEST_F(NodeStartTest, StatusAddsUpAndHidesSecrets) {
   Config config = make_config();
   config.targets[0].initiators[0].chap =
-      ChapConfig{.user = "hv1", .secret_file = "/etc/s", .secret = "do not show this"};
+      daemon::ChapConfig{.user = "hv1", .secret_file = "/etc/s", .secret = "do not show this"};
   ASSERT_TRUE(start(config).has_value());
   LunCounters counters;
   counters.reads = 5;

@@ -1,4 +1,4 @@
-#include "target/control_server.h"
+#include "common/daemon/control_server.h"
 
 #include <fmt/format.h>
 #include <sys/socket.h>
@@ -12,12 +12,10 @@
 #include <nlohmann/json.hpp>
 
 #include "common/base/log.h"
-#include "target/config_limits.h"
-#include "target/control_json.h"
-#include "target/control_requests.h"
-#include "target/stream_server.h"
+#include "common/daemon/control_message.h"
+#include "common/daemon/limits.h"
 
-namespace holdfast::target {
+namespace holdfast::daemon {
 namespace {
 
 constexpr auto kSendDeadline = std::chrono::seconds(5);
@@ -93,7 +91,8 @@ std::expected<int, std::string> listen_at(const std::string& path) {
 
 class Server final : public ControlServer, private StreamServer::Protocol {
  public:
-  Server(std::string path, NodeControl& node) : path_(std::move(path)), node_(node) {}
+  Server(const ControlServerOptions& options, Handler handler)
+      : path_(options.path), timed_out_(options.timed_out), handler_(std::move(handler)) {}
   ~Server() override {
     struct stat info{};
     // Only our own: a second daemon may have been given the path by hand.
@@ -131,21 +130,20 @@ class Server final : public ControlServer, private StreamServer::Protocol {
     return end + 1;
   }
   void on_request(std::string request, StreamServer::Reply reply) override {
-    carry_out(request, node_, std::move(reply));
+    handler_(std::move(request), std::move(reply));
   }
   std::string describe(StreamServer::Failure failure) override {
     if (failure == StreamServer::Failure::request_too_long) {
       return to_line(
           refusal({fmt::format("the request is longer than {} bytes", kMaxControlRequest)}));
     }
-    return to_line(
-        refusal({"timed out: the daemon is still at it; look at `holdfast target status` "
-                 "in a while"}));
+    return to_line(refusal({timed_out_}));
   }
   bool keeps_connections() const override { return true; }
 
   const std::string path_;
-  NodeControl& node_;
+  const std::string timed_out_;
+  Handler handler_;
   struct stat file_{};
   std::unique_ptr<StreamServer> streams_;  // last: its thread calls the above
 };
@@ -153,14 +151,14 @@ class Server final : public ControlServer, private StreamServer::Protocol {
 }  // namespace
 
 std::expected<std::unique_ptr<ControlServer>, std::string> ControlServer::start(
-    const ControlServerOptions& options, NodeControl& node) {
+    const ControlServerOptions& options, Handler handler) {
   const auto listener = listen_at(options.path);
   if (!listener) return std::unexpected(listener.error());
-  auto server = std::make_unique<Server>(options.path, node);
+  auto server = std::make_unique<Server>(options, std::move(handler));
   if (const auto started = server->start(*listener, options); !started) {
     return std::unexpected(std::string(started.error().what));
   }
   return server;
 }
 
-}  // namespace holdfast::target
+}  // namespace holdfast::daemon

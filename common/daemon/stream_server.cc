@@ -1,4 +1,4 @@
-#include "target/stream_server.h"
+#include "common/daemon/stream_server.h"
 
 #include <poll.h>
 #include <sys/eventfd.h>
@@ -11,10 +11,10 @@
 #include <utility>
 #include <vector>
 
+#include "common/daemon/edge_thread.h"
 #include "common/io/mutex.h"
-#include "target/edge_thread.h"
 
-namespace holdfast::target {
+namespace holdfast::daemon {
 namespace {
 
 using Clock = std::chrono::steady_clock;
@@ -238,4 +238,4 @@ void StreamServer::on_deadline(Client& client, Instant now) {
   }
 }
 
-}  // namespace holdfast::target
+}  // namespace holdfast::daemon

@@ -8,7 +8,7 @@
 #include <thread>
 #include <utility>
 
-namespace holdfast::target {
+namespace holdfast::daemon {
 
 // Signals stay with the thread that handles them; name: at most 15 characters, for ps and gdb.
 template <class Run>
@@ -22,4 +22,4 @@ std::thread start_edge_thread(const char* name, Run run) {
   return thread;
 }
 
-}  // namespace holdfast::target
+}  // namespace holdfast::daemon

@@ -1,10 +1,10 @@
-#include "target/signal_watch.h"
+#include "common/daemon/signal_watch.h"
 
 #include <unistd.h>
 
 #include <cerrno>
 
-namespace holdfast::target {
+namespace holdfast::daemon {
 
 base::Result<std::unique_ptr<SignalWatch>> SignalWatch::open() {
   sigset_t watched;
@@ -44,4 +44,4 @@ void SignalWatch::on_read(int32_t result) noexcept {
   if (callback_) read();
 }
 
-}  // namespace holdfast::target
+}  // namespace holdfast::daemon

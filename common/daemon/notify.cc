@@ -1,4 +1,4 @@
-#include "target/notify.h"
+#include "common/daemon/notify.h"
 
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -8,7 +8,7 @@
 #include <cstdlib>
 #include <cstring>
 
-namespace holdfast::target {
+namespace holdfast::daemon {
 
 bool notify_systemd(std::string_view assignments) {
   const char* path = std::getenv("NOTIFY_SOCKET");
@@ -30,4 +30,4 @@ bool notify_systemd(std::string_view assignments) {
   return sent == static_cast<ssize_t>(assignments.size());
 }
 
-}  // namespace holdfast::target
+}  // namespace holdfast::daemon

@@ -14,7 +14,7 @@
 
 #include "common/base/result.h"
 
-namespace holdfast::target {
+namespace holdfast::daemon {
 
 class StreamServer {
  public:
@@ -94,4 +94,4 @@ class StreamServer {
   std::thread thread_;
 };
 
-}  // namespace holdfast::target
+}  // namespace holdfast::daemon

@@ -1,5 +1,5 @@
 #pragma once
-// Where each value of the configuration stood in its file, and what is wrong with it.
+// Where each value of a configuration stood in its file, and what is wrong with it.
 
 #include <cstdint>
 #include <map>
@@ -8,9 +8,16 @@
 #include <string_view>
 #include <vector>
 
-#include "target/config.h"
+namespace holdfast::daemon {
 
-namespace holdfast::target {
+// One thing wrong with the file. All are reported, not only the first.
+struct ConfigError {
+  std::string file;
+  uint32_t line = 0;  // 0: the file as a whole
+  std::string message;
+  std::string to_string() const;  // "file:line: message"
+  bool operator==(const ConfigError&) const = default;
+};
 
 // A place is a path such as "disk[2].size" or "target[0].luns[1].lun".
 class ConfigSource {
@@ -43,4 +50,4 @@ class ConfigSource {
 // "disk" and "2" give "disk[2]".
 std::string place_of(std::string_view list, size_t index);
 
-}  // namespace holdfast::target
+}  // namespace holdfast::daemon

@@ -10,7 +10,7 @@
 #include "common/base/result.h"
 #include "common/io/uring_loop.h"
 
-namespace holdfast::target {
+namespace holdfast::daemon {
 
 // Owner: main. Thread: the loop's, from start() on.
 class SignalWatch {
@@ -38,4 +38,4 @@ class SignalWatch {
   io::OpOf<SignalWatch, &SignalWatch::on_read> read_op_{*this};
 };
 
-}  // namespace holdfast::target
+}  // namespace holdfast::daemon

@@ -1,8 +1,8 @@
-#include "target/config_source.h"
+#include "common/daemon/config_source.h"
 
 #include <algorithm>
 
-namespace holdfast::target {
+namespace holdfast::daemon {
 
 std::string ConfigError::to_string() const {
   if (line == 0) return file + ": " + message;
@@ -41,4 +41,4 @@ std::string place_of(std::string_view list, size_t index) {
   return std::string(list) + "[" + std::to_string(index) + "]";
 }
 
-}  // namespace holdfast::target
+}  // namespace holdfast::daemon

@@ -4,10 +4,10 @@
 
 #include <string_view>
 
-namespace holdfast::target {
+namespace holdfast::daemon {
 
 // Assignments, one a line, as in sd_notify(3): "READY=1\nSTATUS=serving 2 targets".
 // False when there is somebody to tell and it failed.
 bool notify_systemd(std::string_view assignments);
 
-}  // namespace holdfast::target
+}  // namespace holdfast::daemon

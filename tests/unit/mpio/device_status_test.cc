@@ -1,0 +1,98 @@
+#include "mpio/device_status.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <nlohmann/json.hpp>
+
+#include "tests/unit/mpio/sample_status.h"
+
+namespace holdfast::mpio {
+namespace {
+
+using testing::Contains;
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::IsEmpty;
+using testing::Not;
+
+TEST(DeviceStatus, NothingToWarnOf) { EXPECT_THAT(warnings(sample_status()), IsEmpty()); }
+
+TEST(DeviceStatus, WarnsOfWhatIsNotRedundant) {
+  DeviceStatus status = sample_status();
+  status.paths[1].carries_io = false;
+  EXPECT_THAT(warnings(status), ElementsAre(HasSubstr("only one path works")));
+  status.paths[0].carries_io = false;
+  EXPECT_THAT(warnings(status), ElementsAre("no path works"));
+  status = sample_status();
+  status.paths[1].portal = "10.1.0.11:3260";
+  EXPECT_THAT(warnings(status), ElementsAre(HasSubstr("in one subnet")));
+  status = sample_status();
+  status.paths[1].source = status.paths[0].source;
+  EXPECT_THAT(warnings(status), ElementsAre(HasSubstr("one address of this host")));
+  status.paths.pop_back();
+  EXPECT_THAT(warnings(status), Contains(HasSubstr("only one portal is configured")));
+}
+
+TEST(DeviceStatus, WarnsOfSlowFences) {
+  DeviceStatus status = sample_status();
+  status.paths[1].portal_group_tag = 2;
+  EXPECT_THAT(warnings(status), ElementsAre(HasSubstr("several portal groups")));
+  status = sample_status();
+  status.drains_on_reinstatement = status.unit_reset_waits = "unknown";
+  EXPECT_THAT(warnings(status), ElementsAre(HasSubstr("not known to drain")));
+}
+
+TEST(DeviceStatus, SubnetsOfIpv6) {
+  DeviceStatus status = sample_status();
+  status.paths[0].portal = "[fd00:1:0:1::a]:3260";
+  status.paths[1].portal = "[fd00:1:0:2::a]:3260";
+  EXPECT_THAT(warnings(status), IsEmpty());
+  status.paths[1].portal = "[fd00:1:0:1::b]:3260";
+  EXPECT_THAT(warnings(status), ElementsAre(HasSubstr("in one subnet")));
+}
+
+TEST(DeviceStatus, ExplainsEachPath) {
+  DeviceStatus status = sample_status();
+  const auto line = [&] { return explain(status)[1]; };  // of the first path
+  EXPECT_THAT(line(), HasSubstr("it carries requests; the target says active/optimized"));
+  status.paths[0].weight_permille = 0;
+  EXPECT_THAT(line(), HasSubstr("kept idle until it has been stable"));
+  status.paths[0].weight_permille = 300;
+  EXPECT_THAT(line(), HasSubstr("gets 30 % of its share"));
+  status.paths[0].rank = 2;
+  EXPECT_THAT(line(), HasSubstr("kept in reserve"));
+  status.paths[0].carries_io = false;
+  status.paths[0].state = "BACKOFF";
+  status.paths[0].why = "connection refused";
+  EXPECT_THAT(line(), HasSubstr("BACKOFF for 60.0 s (connection refused): it will be tried again"));
+  status.paths[0].disabled = true;
+  EXPECT_THAT(line(), HasSubstr("the administrator disabled it"));
+}
+
+TEST(DeviceStatus, ExplainsGhostsAndFences) {
+  DeviceStatus status = sample_status();
+  EXPECT_THAT(explain(status), Contains("no write of unknown fate is open"));
+  status.ghosts = 2;
+  status.oldest_ghost_ms = 1500;
+  status.fences.push_back({.path = "p", .step = "reinstate", .proof = "none", .since_ms = 200});
+  EXPECT_THAT(explain(status), Contains(HasSubstr("the oldest for 1.5 s")));
+  EXPECT_THAT(explain(status), Contains("a fence of path p is open for 0.2 s: reinstate"));
+  status.known = false;
+  EXPECT_THAT(explain(status), Contains(HasSubstr("has not been reached yet")));
+  EXPECT_THAT(explain(status), Not(Contains(HasSubstr("naa."))));
+}
+
+TEST(DeviceStatus, AsJson) {
+  const nlohmann::json json = to_json(sample_status());
+  EXPECT_EQ(json["name"], "csv1");
+  EXPECT_EQ(json["paths"][0]["portal"], "10.1.0.10:3260");
+  EXPECT_EQ(json["effective"][0]["origin"], "m.toml:9");
+  EXPECT_FALSE(json.contains("without_path_ms"));
+  DeviceStatus status = sample_status();
+  status.without_path_ms = 5;
+  EXPECT_EQ(to_json(status)["without_path_ms"], 5);
+}
+
+}  // namespace
+}  // namespace holdfast::mpio

@@ -1,0 +1,137 @@
+#include "mpio/isid_store.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+
+#include <filesystem>
+#include <fstream>
+#include <set>
+#include <sstream>
+
+namespace holdfast::mpio {
+namespace {
+
+using testing::HasSubstr;
+
+class IsidStoreTest : public testing::Test {
+ protected:
+  IsidStoreTest() {
+    std::string pattern = (std::filesystem::temp_directory_path() / "holdfast-isid-XXXXXX");
+    directory_ = ::mkdtemp(pattern.data());
+    state_ = directory_ + "/a/state";
+  }
+  ~IsidStoreTest() override { std::filesystem::remove_all(directory_); }
+
+  std::unique_ptr<IsidStore> open() {
+    auto opened = IsidStore::open(state_, random_);
+    EXPECT_TRUE(opened.has_value()) << opened.error();
+    return opened ? std::move(*opened) : nullptr;
+  }
+  std::string open_error() {
+    auto opened = IsidStore::open(state_, random_);
+    return opened ? "opened" : opened.error();
+  }
+  std::string file() const { return state_ + "/isids"; }
+  std::string content() const {
+    std::ostringstream text;
+    text << std::ifstream(file()).rdbuf();
+    return text.str();
+  }
+
+  std::string directory_, state_;
+  base::SeededRandom random_{7};
+};
+
+TEST_F(IsidStoreTest, EachOwnerHasItsOwnForEver) {
+  std::vector<IsidStore::Owner> owners = {
+      {.device = "a", .portal = "10.1.0.10:3260", .source = "10.1.0.1"},
+      {.device = "b", .portal = "10.1.0.10:3260", .source = "10.1.0.1"},
+      {.device = "a", .portal = "10.2.0.10:3260", .source = "10.1.0.1"},
+      {.device = "a", .portal = "10.1.0.10:3260", .source = "10.2.0.1"},
+      {.device = "a", .portal = "10.1.0.10:3260", .source = ""},
+      {.device = "a", .portal = "10.1.0.10:3260", .source = "10.1.0.1", .index = 1}};
+  std::vector<uint64_t> first;
+  {
+    const auto store = open();
+    for (const auto& owner : owners) first.push_back(store->assign(owner).value());
+    ASSERT_TRUE(store->save().has_value());
+  }
+  EXPECT_EQ(std::set<uint64_t>(first.begin(), first.end()).size(), owners.size());
+  const auto store = open();
+  // In another order, and with a new one between.
+  const uint64_t fresh = store->assign({.device = "c", .portal = "p"}).value();
+  for (size_t i = owners.size(); i-- > 0;) EXPECT_EQ(store->assign(owners[i]).value(), first[i]);
+  EXPECT_EQ(std::ranges::count(first, fresh), 0);
+}
+
+TEST_F(IsidStoreTest, AreOfTheRandomType) {
+  const auto store = open();
+  const uint64_t isid = store->assign({.device = "a", .portal = "p"}).value();
+  EXPECT_EQ(isid >> 46, 2u);
+  EXPECT_EQ(isid >> 40 & 0x3f, 0u);
+  EXPECT_EQ(isid & 0xffff, 1u);
+  const std::string other = state_;
+  state_ = directory_ + "/b";
+  const auto second = open();
+  EXPECT_NE(second->assign({.device = "a", .portal = "p"}).value() >> 16, isid >> 16);
+}
+
+TEST_F(IsidStoreTest, NumbersOfWhatIsGoneAreNotUsedAgain) {
+  uint64_t old = 0;
+  {
+    const auto store = open();
+    old = store->assign({.device = "gone", .portal = "p"}).value();
+    ASSERT_TRUE(store->save().has_value());
+  }
+  const auto store = open();
+  EXPECT_NE(store->assign({.device = "new", .portal = "p"}).value(), old);
+  EXPECT_EQ(store->count(), 2u);
+}
+
+TEST_F(IsidStoreTest, TwoDaemonsNeverShare) {
+  auto first = open();
+  EXPECT_THAT(open_error(), HasSubstr("another holdfast-mpiod uses the state directory"));
+  first.reset();
+  EXPECT_EQ(open_error(), "opened");
+}
+
+TEST_F(IsidStoreTest, DamageIsFoundAndLeftAlone) {
+  {
+    const auto store = open();
+    for (const char* name : {"a", "b", "c"}) {
+      ASSERT_TRUE(store->assign({.device = name, .portal = "p"}).has_value());
+    }
+    ASSERT_TRUE(store->save().has_value());
+  }
+  const std::string good = content();
+  for (size_t i = 0; i < good.size(); ++i) {
+    std::string bad = good;
+    bad[i] = static_cast<char>(bad[i] ^ 1);
+    std::ofstream(file(), std::ios::trunc) << bad;
+    EXPECT_THAT(open_error(), HasSubstr("is damaged")) << "byte " << i;
+    EXPECT_EQ(content(), bad);
+  }
+  for (size_t length = 0; length < good.size(); ++length) {
+    std::ofstream(file(), std::ios::trunc) << good.substr(0, length);
+    EXPECT_THAT(open_error(), HasSubstr("is damaged")) << length << " bytes";
+  }
+  std::ofstream(file(), std::ios::trunc) << good << good;
+  EXPECT_THAT(open_error(), HasSubstr("is damaged"));
+  std::ofstream(file(), std::ios::trunc) << good;
+  EXPECT_EQ(open_error(), "opened");
+}
+
+TEST_F(IsidStoreTest, HalfOfANewFileIsNoDamage) {
+  {
+    ASSERT_NE(open(), nullptr);
+  }
+  std::ofstream(file() + ".new") << "half";
+  const auto store = open();
+  ASSERT_TRUE(store->assign({.device = "a", .portal = "p"}).has_value());
+  EXPECT_TRUE(store->save().has_value());
+  EXPECT_FALSE(std::filesystem::exists(file() + ".new"));
+}
+
+}  // namespace
+}  // namespace holdfast::mpio

@@ -1,0 +1,99 @@
+#include "target/control_requests.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "common/daemon/control_message.h"
+#include "target/control_json.h"
+#include "tests/unit/target/fake_node.h"
+
+namespace holdfast::target {
+namespace {
+
+using daemon::parse_line;
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::StartsWith;
+
+class ControlRequestsTest : public testing::Test {
+ protected:
+  ControlRequestsTest() {
+    std::string pattern = (std::filesystem::temp_directory_path() / "holdfast-ctl-XXXXXX");
+    directory_ = ::mkdtemp(pattern.data());
+  }
+  ~ControlRequestsTest() override { std::filesystem::remove_all(directory_); }
+
+  std::string ask(const std::string& request) {
+    std::string answer;
+    control_handler(node_)(request + "\n",
+                           [&answer](daemon::StreamServer::Answer made) { answer = made(); });
+    return answer;
+  }
+  std::string file(const std::string& name, const std::string& text) {
+    std::ofstream(directory_ + "/" + name) << text;
+    return directory_ + "/" + name;
+  }
+
+  std::string directory_;
+  FakeNode node_;
+};
+
+constexpr const char* kDone = "{\"lines\":[\"done\"],\"ok\":true}\n";
+
+TEST_F(ControlRequestsTest, CallsTheNode) {
+  const std::string config = file("t.toml", "[[disk]]\nname=\"a\"\nkind=\"memory\"\nsize=512\n");
+  EXPECT_EQ(ask(R"({"command":"apply","file":")" + config + "\"}"), kDone);
+  EXPECT_EQ(ask(R"({"command":"disk_create","disk":{"name":"b","backing":{"path":"/srv/b",)"
+                R"("size_bytes":4096}}})"),
+            kDone);
+  EXPECT_EQ(ask(R"({"command":"disk_resize","name":"b","size_bytes":8192})"), kDone);
+  EXPECT_EQ(ask(R"({"command":"disk_remove","name":"b"})"), kDone);
+  EXPECT_EQ(ask(R"({"command":"session_drop","id":7})"), kDone);
+  EXPECT_EQ(ask(R"({"command":"session_logout","id":8})"), kDone);
+  EXPECT_EQ(ask(R"({"command":"alua_set","portal_group_tag":1,"state":"standby"})"), kDone);
+  EXPECT_THAT(node_.calls(), ElementsAre("apply disks=1", "disk_create b /srv/b 4096",
+                                         "disk_resize b 8192", "disk_remove b", "session_drop 7",
+                                         "session_logout 8", "alua_set 1 standby"));
+}
+
+TEST_F(ControlRequestsTest, ReportsStatusAndRefusals) {
+  const auto answer = parse_line(ask(R"({"command":"status"})"));
+  ASSERT_TRUE(answer.has_value());
+  const auto status = status_from_json((*answer)["status"]);
+  ASSERT_TRUE(status.has_value());
+  EXPECT_EQ(to_json(*status), to_json(sample_status()));
+  node_.outcome = std::unexpected(std::vector<std::string>{"disk b is in use", "unmap it first"});
+  EXPECT_EQ(ask(R"({"command":"disk_remove","name":"b"})"),
+            "{\"ok\":false,\"problems\":[\"disk b is in use\",\"unmap it first\"]}\n");
+}
+
+TEST_F(ControlRequestsTest, WrongConfigurationNeverReachesTheNode) {
+  const std::string config = file("bad.toml", "threads = -1\nbogus = 1\n");
+  const std::string answer = ask(R"({"command":"apply","file":")" + config + "\"}");
+  EXPECT_THAT(answer, HasSubstr(config + ":1: `threads` must be"));
+  EXPECT_THAT(answer, HasSubstr(config + ":2: unknown key `bogus`"));
+  EXPECT_THAT(answer, HasSubstr("\"ok\":false"));
+  EXPECT_THAT(node_.calls(), ElementsAre());
+}
+
+TEST_F(ControlRequestsTest, WrongRequestsNeverReachTheNode) {
+  for (const char* request :
+       {"", "x", "[]", "{}", R"({"command":1})", R"({"command":"format_everything"})",
+        R"({"command":"apply"})", R"({"command":"apply","file":"relative.toml"})",
+        R"({"command":"disk_create"})", R"({"command":"disk_create","disk":{"name":"../x"}})",
+        R"({"command":"disk_resize","name":"a"})",
+        R"({"command":"disk_resize","name":"a","size_bytes":0})",
+        R"({"command":"disk_remove","name":5})", R"({"command":"session_drop","id":-1})",
+        R"({"command":"session_logout","id":"7"})",
+        R"({"command":"alua_set","portal_group_tag":65536,"state":"standby"})"}) {
+    EXPECT_THAT(ask(request), StartsWith("{\"ok\":false,\"problems\":[\"")) << request;
+  }
+  EXPECT_THAT(node_.calls(), ElementsAre());
+}
+
+}  // namespace
+}  // namespace holdfast::target
