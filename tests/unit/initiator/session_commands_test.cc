@@ -272,6 +272,24 @@ TEST_F(SessionWrite, ManyPartsAndManyCommandsInOneSend) {
   EXPECT_TRUE(run_until([this] { return session_->outstanding() == 0; }));
 }
 
+// However much the target would take: what is urgent must not wait for it.
+TEST_F(SessionWrite, NoSegmentIsLongerThanASend) {
+  target_.parameters.initial_r2t = true;
+  target_.parameters.immediate_data = false;
+  target_.parameters.max_recv_data_segment_length = 4 * kMaxSendBytes;
+  target_.parameters.max_burst_length = 4 * kMaxSendBytes;
+  log_in();
+  ASSERT_EQ(session_->parameters().max_send_data_segment_length, 4 * kMaxSendBytes);
+  TestCommand& command = write(4 * kMaxSendBytes);
+  const ScsiCommandPdu pdu = expect_command();
+  send_r2t(pdu, 1, 0, 0, 4 * kMaxSendBytes);
+  for (uint32_t i = 0; i < 4; ++i) {
+    expect_data_out(pdu, 1, i, i * kMaxSendBytes, kMaxSendBytes, i == 3);
+  }
+  respond(pdu);
+  EXPECT_TRUE(wait_done(command));
+}
+
 TEST_F(SessionWrite, WrongR2tsEndTheSession) {
   struct Case {
     const char* what;
