@@ -103,18 +103,24 @@ class FuzzLoop final : public io::Loop, public io::Network {
     done_.emplace_back(&op, result);
   }
   void fill() {
-    const size_t most = (cut_ & 2) != 0 ? SIZE_MAX : size_t{1} + (cut_ >> 2);
+    const size_t most = (cut_ & 2) != 0 ? SIZE_MAX : size_t{7} * (cut_ >> 2) + 1;
     size_t done = 0;
     for (const iovec& buffer : buffers_) {
-      const size_t bytes = std::min({buffer.iov_len, to_session.size() - done, most - done});
-      std::memcpy(buffer.iov_base, to_session.data() + done, bytes);
+      const size_t bytes =
+          std::min({buffer.iov_len, to_session.size() - taken_ - done, most - done});
+      std::memcpy(buffer.iov_base, to_session.data() + taken_ + done, bytes);
       done += bytes;
     }
-    to_session.erase(0, done);
+    taken_ += done;
+    if (taken_ == to_session.size()) {
+      to_session.clear();
+      taken_ = 0;
+    }
     done_.emplace_back(std::exchange(receive_, nullptr), static_cast<int32_t>(done));
   }
 
   const uint8_t cut_;
+  size_t taken_ = 0;  // of to_session
   std::deque<std::pair<io::Op*, int32_t>> done_, turn_end_;
   io::Op* receive_ = nullptr;
   std::vector<iovec> buffers_;
@@ -179,7 +185,7 @@ class Exchange final : private SessionEvents {
     commands_[2].make(true, {1, 30'000, 40'003});
     commands_[3].make(true, {512});
     commands_[4].make(false, {});
-    commands_[5].make(true, std::vector<size_t>(kMaxDataIovecs, 6000));
+    commands_[5].make(true, std::vector<size_t>(kMaxDataIovecs, 700));
   }
 
   void run(Bytes stream) {
