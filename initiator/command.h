@@ -30,7 +30,8 @@ struct Transfer {
 enum class Outcome : uint8_t {
   answered,    // status, sense and moved are the target's
   unsent,      // no byte of it was handed to the network: it was and will be not executed
-  unanswered,  // the session ended: it may have been executed, and it may still be
+  unanswered,  // the session ended, or the target does not say what it did (a response other than
+               // "completed"): it may have been executed, and it may still be
   ended,       // a task management function of ours ended it: what it did, it did before
   rejected,    // the target refused the PDU itself: it was not executed
 };
@@ -55,8 +56,7 @@ class Command {
   std::span<const iovec> data;  // at most kMaxDataIovecs parts
   uint32_t data_bytes = 0;      // of `data`
   bool writes = false;          // data goes out, else it comes in
-  // Serial number of the fence of the owner: what it may not overtake. Not looked at here.
-  void* owner = nullptr;
+  void* owner = nullptr;        // for `done`; not looked at here
 
   // What came of it.
   Outcome outcome = Outcome::unsent;
@@ -87,7 +87,8 @@ class Command {
   uint32_t received_ = 0;  // Data-In
   uint32_t next_data_in_sn_ = 0;
   uint32_t next_r2t_sn_ = 0;
-  uint32_t frames_ = 0;  // PDUs of it in the send under way
+  uint32_t frames_ = 0;     // PDUs of it in the send under way
+  uint32_t given_ = 0;      // bytes of its data, from the first on, that were put into PDUs
   bool announced_ = false;  // unsolicited data that must be sent whatever the answer is
   std::array<Transfer, kMaxOutstandingR2t + 1> transfers_;
   boost::intrusive::list_member_hook<> hook_;  // of the queue it waits in
@@ -106,7 +107,7 @@ class TaskManagement {
 
   iscsi::TaskFunction function = iscsi::TaskFunction::abort_task;
   uint64_t lun = 0;
-  Command* task = nullptr;  // abort_task: a sent command of the same session
+  Command* task = nullptr;  // abort_task: a sent command of the same session that is not done
   void* owner = nullptr;
 
   bool answered = false;  // false: the session ended, or the target rejected the PDU
@@ -118,8 +119,11 @@ class TaskManagement {
   friend class Session;
   Done done_;
   bool busy_ = false;
+  bool sent_ = false;
   uint32_t tag_ = 0;
-  uint32_t cmd_sn_ = 0;  // commands before it are those it concerns
+  uint32_t cmd_sn_ = 0;    // commands before it are those it concerns
+  uint32_t task_tag_ = 0;  // of `task`, which may be another command by the time of the answer
+  uint32_t task_cmd_sn_ = 0;
   boost::intrusive::list_member_hook<> hook_;
 };
 

@@ -27,7 +27,9 @@ void Discovery::on_up() noexcept {
   });
 }
 
-void Discovery::on_timer() noexcept { session_.close(true, "SendTargets was not answered in time"); }
+void Discovery::on_timer() noexcept {
+  session_.close(true, "SendTargets was not answered in time");
+}
 
 void Discovery::on_ended(const SessionEnd& end) noexcept {
   loop_.stop(timer_);

@@ -1,6 +1,7 @@
 #pragma once
-// A discovery session (RFC 7143 4.3): asks one portal which targets there are for us. One object, one
-// question. Owner: whoever constructs it, until the answer, from within which it may destroy it.
+// A discovery session (RFC 7143 4.3): asks one portal which targets there are for us. One object,
+// one question. Owner: whoever constructs it, until the answer, from within which it may destroy
+// it.
 
 #include "common/iscsi/send_targets.h"
 #include "initiator/session.h"

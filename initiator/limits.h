@@ -26,8 +26,12 @@ static_assert(kMaxDataIovecs + 2 <= io::kMaxIovecs);
 // NOP-Outs, task management, text and logout requests that wait to be sent, and answers to the
 // target's pings. A target that pings faster than it takes our answers is cut off.
 inline constexpr size_t kMaxControlPdus = 32;
+// Of these; more functions than that wait, so that they leave room for answers to pings.
+inline constexpr size_t kMaxManagementPdus = 16;
+static_assert(kMaxManagementPdus < kMaxControlPdus);
 
-// The bytes of one send: what is urgent (a ping, an abort) waits for at most so many before it.
+// A send takes PDUs until it has this many bytes, and no PDU has more data whatever the target
+// would take: what is urgent (a ping, an abort) waits for less than twice as many before it.
 inline constexpr size_t kMaxSendBytes = 256 * 1024;
 inline constexpr size_t kMaxSendPdus = 24;
 

@@ -54,6 +54,10 @@ const LunProbe::Step LunProbe::kSteps[] = {
     {"REPORT TARGET PORT GROUPS",
      [] { return scsi::build::report_target_port_groups(true, kAllocation); },
      &LunProbe::take_port_groups, false, -1},
+    // Older targets refuse to be asked for the extended header.
+    {"REPORT TARGET PORT GROUPS without extended header",
+     [] { return scsi::build::report_target_port_groups(false, kAllocation); },
+     &LunProbe::take_port_groups, false, -1},
 };
 
 const char* LunProbe::step() const {
@@ -85,7 +89,8 @@ void LunProbe::next() {
   while (++step_ < std::size(kSteps)) {
     const Step& step = kSteps[step_];
     if (step.page >= 0 && !pages_.test(static_cast<size_t>(step.page))) continue;
-    if (step.take == &LunProbe::take_port_groups && facts_.inquiry.tpgs == 0) continue;
+    const bool grouped = facts_.inquiry.tpgs != 0 && facts_.port_groups.groups.empty();
+    if (step.take == &LunProbe::take_port_groups && !grouped) continue;
     return run();
   }
   finish(std::move(facts_));
@@ -102,14 +107,16 @@ void LunProbe::on_done() noexcept {
     return finish(std::unexpected(taken.error()));
   }
   if (command_.status == scsi::Status::check_condition) {
-    if (command_.sense.key == SenseKey::unit_attention &&
-        facts_.attentions.size() < kMaxAttentions) {
+    if (command_.sense.key == SenseKey::unit_attention) {
+      if (facts_.attentions.size() == kMaxAttentions) {
+        return finish(base::fail(Errc::busy, "the unit has no end of unit attentions"));
+      }
       facts_.attentions.push_back(command_.sense);
       return run();
     }
     // An ALUA state in which it serves nothing else is told by REPORT TARGET PORT GROUPS.
-    const bool goes_on = !kSteps[step_].mandatory ||
-                         (step_ == 0 && command_.sense.key == SenseKey::not_ready);
+    const bool goes_on =
+        !kSteps[step_].mandatory || (step_ == 0 && command_.sense.key == SenseKey::not_ready);
     if (goes_on) return next();
     if (command_.sense.key == SenseKey::not_ready) {
       return finish(base::fail(Errc::busy, "the unit is not ready"));

@@ -34,12 +34,12 @@ struct LunFacts {
   scsi::AccessState access_state() const;
 };
 
-// One at a time. Owner: whoever constructs it; it stays until the answer, from within which it may be
-// destroyed. If the session ends, the answer comes before the session's on_ended().
+// One at a time. Owner: whoever constructs it; it stays until the answer, from within which it may
+// be destroyed. If the session ends, the answer comes before the session's on_ended().
 class LunProbe {
  public:
-  // Errc::unsupported: no disk there. Errc::protocol: an answer that makes no sense. Errc::busy: not
-  // ready. Errc::permission: a reservation forbids even this. Errc::closed: the session ended.
+  // Errc::unsupported: no disk there. Errc::protocol: an answer that makes no sense. Errc::busy:
+  // not ready. Errc::permission: a reservation forbids even this. Errc::closed: the session ended.
   using Done = std::move_only_function<void(base::Result<LunFacts>) noexcept>;
 
   explicit LunProbe(Session& session) : session_(session) {}
@@ -78,9 +78,8 @@ class LunProbe {
   scsi::SupportedPages pages_;
   std::array<uint8_t, 4096> data_{};
   iovec part_{};
-  Command command_{[](Command& command) noexcept {
-    static_cast<LunProbe*>(command.owner)->on_done();
-  }};
+  Command command_{
+      [](Command& command) noexcept { static_cast<LunProbe*>(command.owner)->on_done(); }};
 };
 
 }  // namespace holdfast::initiator

@@ -27,8 +27,8 @@ bool SendQueue::withdraw(Command& command) {
   return true;
 }
 
-void SendQueue::drop_transfers(Command& command) {
-  for (Transfer& transfer : command.transfers_) {
+void SendQueue::drop_solicited(Command& command) {
+  for (Transfer& transfer : std::span(command.transfers_).first(kMaxOutstandingR2t)) {
     if (transfer.hook.is_linked()) transfers_.erase(transfers_.iterator_to(transfer));
     transfer.active = false;
   }
@@ -38,7 +38,7 @@ std::span<const iovec> SendQueue::prepare(SequenceNumbers& numbers) {
   if (!unsent_.empty()) return unsent_;
   ASSERT(frame_count_ == 0);
   iovec_count_ = bytes_ = 0;
-  while (!control_.empty() && room(1)) {
+  while (!control_.empty() && !logged_out_ && room(1)) {
     ControlPdu& pdu = control_.front();
     control_.pop_front();
     cut_control(pdu, numbers);
@@ -50,7 +50,7 @@ std::span<const iovec> SendQueue::prepare(SequenceNumbers& numbers) {
       if (!room(transfer.command->data.size())) break;
       cut_transfer(transfer, numbers);
       if (!transfer.active) transfers_.erase(transfers_.iterator_to(transfer));
-    } else if (!commands_.empty()) {
+    } else if (!commands_.empty() && !logged_out_) {
       Command& command = commands_.front();
       if (!room(command.writes ? command.data.size() : 0)) break;
       if (iscsi::serial_less(numbers.max_cmd_sn, numbers.cmd_sn)) break;  // the window is closed
@@ -66,6 +66,7 @@ std::span<const iovec> SendQueue::prepare(SequenceNumbers& numbers) {
 
 void SendQueue::cut_control(ControlPdu& pdu, const SequenceNumbers& numbers) {
   begin(nullptr);
+  if (pdu.header.code() == iscsi::Opcode::logout_request) logged_out_ = true;
   auto header = base::load<NumberedRequest>(base::as_bytes(pdu.header));
   if (!plain_) {
     header.cmd_sn = numbers.cmd_sn;
@@ -77,13 +78,16 @@ void SendQueue::cut_control(ControlPdu& pdu, const SequenceNumbers& numbers) {
          static_cast<uint32_t>(pdu.data.size()));
 }
 
+uint32_t SendQueue::longest_segment() const {
+  return std::min<uint32_t>(parameters_.max_send_data_segment_length, kMaxSendBytes);
+}
+
 // With as much of its data as may go without being asked for (RFC 7143 13.10, 13.11, 13.14).
 void SendQueue::cut_command(Command& command, SequenceNumbers& numbers) {
   begin(&command);
   const uint32_t out = command.writes ? command.data_bytes : 0;
   const uint32_t burst = std::min(out, parameters_.first_burst_length);
-  const uint32_t immediate =
-      parameters_.immediate_data ? std::min(burst, parameters_.max_send_data_segment_length) : 0;
+  const uint32_t immediate = parameters_.immediate_data ? std::min(burst, longest_segment()) : 0;
   command.announced_ = !parameters_.initial_r2t && immediate < burst;
 
   iscsi::ScsiCommandPdu pdu;
@@ -101,6 +105,7 @@ void SendQueue::cut_command(Command& command, SequenceNumbers& numbers) {
   pdu.cdb = command.cdb;
   command.sent_ = true;
   command.state_ = Command::State::sent;
+  command.given_ = immediate;
   const size_t first_part = iovec_count_;
   add_data(command, 0, immediate);
   finish(base::load<Bhs>(base::as_bytes(pdu)), first_part, immediate);
@@ -118,8 +123,7 @@ void SendQueue::cut_command(Command& command, SequenceNumbers& numbers) {
 void SendQueue::cut_transfer(Transfer& transfer, const SequenceNumbers& numbers) {
   Command& command = *transfer.command;
   begin(&command);
-  const uint32_t length =
-      std::min(transfer.end - transfer.offset, parameters_.max_send_data_segment_length);
+  const uint32_t length = std::min(transfer.end - transfer.offset, longest_segment());
   iscsi::DataOutPdu pdu;
   pdu.lun = command.lun;
   pdu.itt = command.tag_;
@@ -131,6 +135,9 @@ void SendQueue::cut_transfer(Transfer& transfer, const SequenceNumbers& numbers)
   const size_t first_part = iovec_count_;
   add_data(command, transfer.offset, length);
   finish(base::load<Bhs>(base::as_bytes(pdu)), first_part, length);
+  if (transfer.offset <= command.given_) {
+    command.given_ = std::max(command.given_, transfer.offset + length);
+  }
   transfer.offset += length;
   if (transfer.offset < transfer.end) return;
   transfer.active = false;

@@ -1,7 +1,7 @@
 #pragma once
 // What a session has to send, cut into PDUs only when it is sent: numbers are those of that moment,
-// one send carries many PDUs, and an urgent one waits for one send at most. Order: control PDUs, data
-// for commands that were sent, commands as far as the target's window goes.
+// one send carries many PDUs, and an urgent one waits for one send at most. Order: control PDUs,
+// data for commands that were sent, commands as far as the target's window goes.
 
 #include <array>
 #include <boost/intrusive/list.hpp>
@@ -44,10 +44,10 @@ class SendQueue {
   void push(ControlPdu& pdu) { control_.push_back(pdu); }
   void push(Transfer& transfer) { transfers_.push_back(transfer); }
   void push(Command& command) { commands_.push_back(command); }
-  // True when it was not cut yet: it is out of the queue.
+  // One that waits in it: false when it was cut already.
   bool withdraw(Command& command);
-  // What is not cut of the data that R2Ts asked for.
-  void drop_transfers(Command& command);
+  // What is not cut of the data that R2Ts asked for; not what was announced without one.
+  void drop_solicited(Command& command);
 
   bool has_unsent() const { return !unsent_.empty(); }
   // The iovecs of the next send: what is left of the last one, else new PDUs; empty: nothing may be
@@ -73,6 +73,7 @@ class SendQueue {
     return frame_count_ < kMaxSendPdus && iovec_count_ + parts + 2 <= io::kMaxIovecs &&
            bytes_ < kMaxSendBytes;
   }
+  uint32_t longest_segment() const;
   void cut_control(ControlPdu& pdu, const SequenceNumbers& numbers);
   void cut_command(Command& command, SequenceNumbers& numbers);
   void cut_transfer(Transfer& transfer, const SequenceNumbers& numbers);
@@ -86,7 +87,8 @@ class SendQueue {
   };
 
   iscsi::SessionParameters parameters_;
-  bool plain_ = true;  // the login: no digests
+  bool plain_ = true;        // the login: no digests
+  bool logged_out_ = false;  // no request may follow (RFC 7143 11.14)
   List<ControlPdu, &ControlPdu::hook> control_;
   List<ControlPdu, &ControlPdu::hook> control_in_flight_;
   List<Transfer, &Transfer::hook> transfers_;

@@ -63,8 +63,7 @@ Session::~Session() { ASSERT(phase_ == Phase::idle || phase_ == Phase::ended); }
 void Session::start() {
   ASSERT(phase_ == Phase::idle);
   phase_ = Phase::connecting;
-  const base::Result<io::Socket> socket =
-      network_.open_stream(options_.portal, options_.connect);
+  const base::Result<io::Socket> socket = network_.open_stream(options_.portal, options_.connect);
   if (!socket.has_value()) {
     end(EndKind::connect_failed, socket.error().what, socket.error().sys);
     return;
@@ -95,7 +94,7 @@ void Session::on_timer() noexcept {
     case Phase::login:
       return end(EndKind::timed_out, "the login was not answered in time", ETIMEDOUT);
     case Phase::full_feature:
-      return end(EndKind::logged_out, "the logout was not answered in time");
+      return end(EndKind::timed_out, "the logout was not answered in time", ETIMEDOUT);
     default:
       return;
   }
@@ -267,6 +266,8 @@ void Session::on_sent(int32_t result) noexcept {
     }
     send_queue_.recycle();
     complete_ending();
+    complete_functions();
+    send_functions();
     if (phase_ == Phase::closing) return finish_end();
   }
   arm_flush();
@@ -324,6 +325,7 @@ void Session::finish_end() {
   }
   if (socket_ != io::kNoSocket) network_.close(std::exchange(socket_, io::kNoSocket), reset_);
   fail_everything();
+  login_.reset();  // it holds secrets
   phase_ = Phase::ended;
   LOG_DEBUG(kLog, "session ended: portal={} target={} isid={:012x}: {} ({})",
             options_.portal.to_string(), options_.login.target_name, options_.login.isid,

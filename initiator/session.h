@@ -1,7 +1,7 @@
 #pragma once
 // One iSCSI session: one connection, one path. Connects, logs in, carries commands and task
-// management functions, ends. It knows nothing of other paths and repeats nothing: what it could not
-// finish it gives back with the one thing that matters then, whether any byte of it was sent.
+// management functions, ends. It knows nothing of other paths and repeats nothing: what it could
+// not finish it gives back with the one thing that matters then, whether any byte of it was sent.
 //
 // Owner: whoever constructs it; one loop's. After start() the owner keeps it until on_ended(), from
 // within which it may destroy it. No call of it calls back.
@@ -25,16 +25,16 @@
 namespace holdfast::initiator {
 
 enum class EndKind : uint8_t {
-  closed,            // by close()
-  logged_out,        // logout() was answered
-  connect_failed,    // `error` is the errno
-  login_refused,     // `status` says why
-  login_failed,      // the target breaks the protocol, or does not prove who it is
-  redirected,        // the target names another portal for this login: `redirect`
-  timed_out,         // connecting or logging in took too long
-  peer_closed,       // FIN
-  connection_failed, // RST, ETIMEDOUT: `error` is the errno
-  protocol_error,    // what the target sent makes no sense; or a digest is wrong
+  closed,             // by close()
+  logged_out,         // logout() was answered
+  connect_failed,     // `error` is the errno
+  login_refused,      // `status` says why
+  login_failed,       // the target breaks the protocol, or does not prove who it is
+  redirected,         // the target names another portal for this login: `redirect`
+  timed_out,          // connecting, logging in or logging out took too long
+  peer_closed,        // FIN
+  connection_failed,  // RST, ETIMEDOUT: `error` is the errno
+  protocol_error,     // what the target sent makes no sense; or a digest is wrong
 };
 const char* to_string(EndKind kind) noexcept;
 
@@ -42,7 +42,7 @@ struct SessionEnd {
   EndKind kind = EndKind::closed;
   int32_t error = 0;
   iscsi::LoginStatus status = iscsi::LoginStatus::success;
-  const char* why = "";      // static text
+  const char* why = "";  // static text
   iscsi::TargetAddress redirect;
 };
 
@@ -93,24 +93,26 @@ class Session {
   bool up() const { return phase_ == Phase::full_feature; }
 
   // From on_up() to on_ended(): once the end has begun (a callback may have called close()) what is
-  // submitted is given back with everything else, unsent.
+  // submitted is given back with everything else, unsent. Who submits again from its callback asks
+  // up() first, or it would be given back without end.
   // The command waits while the target's window is closed. At most kMaxCommands at a time.
   bool has_slot() const { return !free_slots_.empty(); }
   void submit(Command& command);
   // Takes a command back that was not sent: true, and it is idle, its callback will not come.
   bool withdraw(Command& command);
+  // Any number at a time: those beyond kMaxManagementPdus wait.
   void manage(TaskManagement& function);
-  // Asks for a sign of life, ahead of all that waits; `bytes` of data are asked back. False: one is
-  // under way already.
+  // Asks for a sign of life, ahead of all that waits. False: one is under way already.
   bool ping();
   bool ping_outstanding() const { return ping_tag_ != iscsi::kReservedTag; }
   // One at a time: key=value pairs; answers with those of the target.
   void text(base::Bytes request, TextDone done);
-  // Answers by on_ended(logged_out), within kLogoutTimeout.
+  // Ends with on_ended(): logged_out, or timed_out after kLogoutTimeout. No command is sent any
+  // more.
   void logout();
 
-  // Any time after start(). `reset`: what the kernel has not sent yet is thrown away and the peer is
-  // told; anything else might go on for minutes, and arrive.
+  // Any time after start(). `reset`: what the kernel has not sent yet is thrown away and the peer
+  // is told; anything else might go on for minutes, and arrive.
   void close(bool reset, const char* why);
 
   const iscsi::SessionParameters& parameters() const { return parameters_; }
@@ -132,12 +134,12 @@ class Session {
  private:
   enum class Phase : uint8_t { idle, connecting, login, full_feature, closing, ended };
   using FunctionList = boost::intrusive::list<
-      TaskManagement, boost::intrusive::member_hook<TaskManagement,
-                                                    boost::intrusive::list_member_hook<>,
-                                                    &TaskManagement::hook_>>;
+      TaskManagement,
+      boost::intrusive::member_hook<TaskManagement, boost::intrusive::list_member_hook<>,
+                                    &TaskManagement::hook_>>;
   using CommandList = boost::intrusive::list<
-      Command,
-      boost::intrusive::member_hook<Command, boost::intrusive::list_member_hook<>, &Command::hook_>>;
+      Command, boost::intrusive::member_hook<Command, boost::intrusive::list_member_hook<>,
+                                             &Command::hook_>>;
 
   // session.cc: connection and login
   void on_connected(int32_t result) noexcept;
@@ -170,6 +172,11 @@ class Session {
   void free_slot(const Command& command);
   void complete_ending();
   void end_commands(const TaskManagement& function);
+  bool concerns(const TaskManagement& function, const Command& command) const;
+  bool holds_commands(const TaskManagement& function) const;
+  void send_functions();
+  void complete_functions();
+  FunctionList::iterator find_function(uint32_t tag);
   void on_task_management_response();
   void fail_everything();
   bool take_residual(Command& command, uint8_t flags, uint32_t residual);
@@ -181,7 +188,7 @@ class Session {
   void on_async_message();
   void on_reject();
   void on_logout_response();
-  void send_text(uint32_t ttt, std::vector<uint8_t> data);
+  void send_text(uint64_t lun, uint32_t ttt, std::vector<uint8_t> data);
   uint32_t next_control_tag();
 
   io::Loop& loop_;

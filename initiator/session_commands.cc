@@ -14,6 +14,12 @@ constexpr uint32_t kSlotMask = kMaxCommands - 1;
 // Tags of commands have the highest bit clear, those of everything else have it set.
 constexpr uint32_t kGenerationMask = 0x7fffffff >> kSlotBits;
 
+size_t memory_of(const Command& command) {
+  size_t bytes = 0;
+  for (const iovec& part : command.data) bytes += part.iov_len;
+  return bytes;
+}
+
 }  // namespace
 
 const char* to_string(Outcome outcome) noexcept {
@@ -34,7 +40,7 @@ const char* to_string(Outcome outcome) noexcept {
 
 void Session::submit(Command& command) {
   ASSERT((up() || phase_ == Phase::closing) && !command.busy() && has_slot());
-  ASSERT(command.data.size() <= kMaxDataIovecs);
+  ASSERT(command.data.size() <= kMaxDataIovecs && memory_of(command) >= command.data_bytes);
   const uint16_t slot = free_slots_.back();
   free_slots_.pop_back();
   slots_[slot] = &command;
@@ -42,7 +48,8 @@ void Session::submit(Command& command) {
   command.tag_ = (generations_[slot]++ & kGenerationMask) << kSlotBits | slot;
   command.state_ = Command::State::queued;
   command.sent_ = command.announced_ = false;
-  command.received_ = command.next_data_in_sn_ = command.next_r2t_sn_ = command.frames_ = 0;
+  command.received_ = command.next_data_in_sn_ = command.next_r2t_sn_ = 0;
+  command.frames_ = command.given_ = 0;
   command.outcome = Outcome::unsent;
   command.status = scsi::Status::good;
   command.sense = {};
@@ -53,7 +60,7 @@ void Session::submit(Command& command) {
 }
 
 bool Session::withdraw(Command& command) {
-  if (!command.busy() || !send_queue_.withdraw(command)) return false;
+  if (command.state_ != Command::State::queued || !send_queue_.withdraw(command)) return false;
   free_slot(command);
   command.state_ = Command::State::idle;
   return true;
@@ -78,8 +85,8 @@ bool Session::place_data_in() {
     return true;
   }
   const uint32_t offset = pdu.buffer_offset;
-  if (command->writes || pdu.data_sn != command->next_data_in_sn_ ||
-      offset != command->received_ || length > command->data_bytes - command->received_) {
+  if (command->writes || pdu.data_sn != command->next_data_in_sn_ || offset != command->received_ ||
+      length > command->data_bytes - command->received_) {
     return broken("Data-In out of order, or more than was asked for");
   }
   incoming_ = command;
@@ -138,18 +145,20 @@ void Session::on_data_in() {
   finish(*command, Outcome::answered);
 }
 
-// RFC 7143 11.4.5: the bytes that moved and the residual make up what was expected.
+// RFC 7143 11.4.5: the bytes that moved and the residual make up what was expected. GOOD is
+// believed only of data that has been received, or sent.
 bool Session::take_residual(Command& command, uint8_t flags, uint32_t residual) {
   const bool underflow = (flags & iscsi::residual_flags::kUnderflow) != 0;
-  if (underflow && residual > command.data_bytes) {
-    return broken("a residual longer than what was expected");
+  const bool overflow = (flags & iscsi::residual_flags::kOverflow) != 0;
+  if (underflow && (overflow || residual > command.data_bytes)) {
+    return broken("a residual that cannot be");
   }
   command.moved = command.data_bytes - (underflow ? residual : 0);
-  if (command.writes || command.status != scsi::Status::good) {
-    if (!command.writes) command.moved = std::min(command.moved, command.received_);
+  if (command.status != scsi::Status::good) {
+    command.moved = std::min(command.moved, command.writes ? command.given_ : command.received_);
     return true;
   }
-  if (command.received_ != command.moved) {
+  if (command.writes ? command.given_ < command.moved : command.received_ != command.moved) {
     return broken("GOOD status, but the data and the residual do not add up");
   }
   return true;
@@ -216,7 +225,7 @@ void Session::finish(Command& command, Outcome outcome) {
   command.outcome = outcome;
   ASSERT(command.state_ == Command::State::sent);
   if (incoming_ == &command) incoming_ = nullptr;
-  if (!command.announced_) send_queue_.drop_transfers(command);
+  send_queue_.drop_solicited(command);
   command.state_ = Command::State::ending;
   release_if_unused(command);
   complete_ending();
@@ -247,31 +256,33 @@ void Session::complete_ending() {
   }
 }
 
+// Callbacks may submit again: that is given back too.
 void Session::fail_everything() {
   for (Command* command : send_queue_.sent_commands()) {
     if (command != nullptr) command->frames_ = 0;
   }
   send_queue_.clear();
-  for (Command* command : slots_) {
-    if (command == nullptr) continue;
-    if (command->state_ != Command::State::ending) {
-      command->outcome = command->sent_ ? Outcome::unanswered : Outcome::unsent;
-      command->state_ = Command::State::ending;
+  while (outstanding_ > 0 || !functions_.empty() || text_done_) {
+    for (Command* command : slots_) {
+      if (command == nullptr) continue;
+      if (command->state_ != Command::State::ending) {
+        command->outcome = command->sent_ ? Outcome::unanswered : Outcome::unsent;
+        command->state_ = Command::State::ending;
+      }
+      for (Transfer& transfer : command->transfers_) transfer.active = false;
+      command->announced_ = false;
+      release_if_unused(*command);
     }
-    for (Transfer& transfer : command->transfers_) transfer.active = false;
-    command->announced_ = false;
-    release_if_unused(*command);
-  }
-  complete_ending();
-  while (!functions_.empty()) {
-    TaskManagement& function = functions_.front();
-    functions_.pop_front();
-    function.busy_ = false;
-    function.answered = false;
-    function.done_(function);
-  }
-  if (text_done_) {
-    std::exchange(text_done_, nullptr)(base::fail(base::Errc::closed, "the session ended"));
+    complete_ending();
+    while (!functions_.empty()) {
+      TaskManagement& function = functions_.front();
+      functions_.pop_front();
+      function.busy_ = false;
+      function.done_(function);
+    }
+    if (text_done_) {
+      std::exchange(text_done_, nullptr)(base::fail(base::Errc::closed, "the session ended"));
+    }
   }
 }
 
@@ -279,62 +290,107 @@ void Session::fail_everything() {
 
 void Session::manage(TaskManagement& function) {
   ASSERT((up() || phase_ == Phase::closing) && !function.busy());
-  iscsi::TaskManagementRequestPdu pdu;
-  pdu.opcode |= iscsi::kImmediate;
-  pdu.flags = static_cast<uint8_t>(iscsi::kFinal | static_cast<uint8_t>(function.function));
-  pdu.lun = function.lun;
-  pdu.itt = function.tag_ = next_control_tag();
-  pdu.referenced_task_tag = iscsi::kReservedTag;
-  pdu.ref_cmd_sn = 0;
   if (function.function == iscsi::TaskFunction::abort_task) {
-    ASSERT(function.task != nullptr && function.task->sent());
-    pdu.lun = function.task->lun;
-    pdu.referenced_task_tag = function.task->tag_;
-    pdu.ref_cmd_sn = function.task->cmd_sn_;
+    ASSERT(function.task != nullptr && function.task->busy() && function.task->sent());
+    function.lun = function.task->lun;
+    function.task_tag_ = function.task->tag_;
+    function.task_cmd_sn_ = function.task->cmd_sn_;
   }
   function.busy_ = true;
-  function.answered = false;
+  function.sent_ = function.answered = false;
   function.response = iscsi::TaskResponse::function_rejected;
-  function.cmd_sn_ = numbers_.cmd_sn;
   functions_.push_back(function);
-  if (!up()) return;
-  ControlPdu* control = new_control();
-  if (control == nullptr) return;  // it is completed with the session
-  control->header = base::load<iscsi::Bhs>(base::as_bytes(pdu));
-  send_control(*control);
+  if (up()) send_functions();
+}
+
+void Session::send_functions() {
+  if (functions_.empty() || !up()) return;
+  auto room = static_cast<size_t>(std::ranges::count(control_, true, &ControlPdu::in_use));
+  for (TaskManagement& function : functions_) {
+    if (function.sent_) continue;
+    if (room++ >= kMaxManagementPdus) return;
+    iscsi::TaskManagementRequestPdu pdu;
+    pdu.opcode |= iscsi::kImmediate;
+    pdu.flags = static_cast<uint8_t>(iscsi::kFinal | static_cast<uint8_t>(function.function));
+    pdu.lun = function.lun;
+    pdu.itt = function.tag_ = next_control_tag();
+    const bool one_task = function.function == iscsi::TaskFunction::abort_task;
+    pdu.referenced_task_tag = one_task ? function.task_tag_ : iscsi::kReservedTag;
+    pdu.ref_cmd_sn = one_task ? function.task_cmd_sn_ : 0;
+    function.sent_ = true;
+    function.cmd_sn_ = numbers_.cmd_sn;  // it is cut before any command that waits now
+    ControlPdu* control = new_control();
+    if (control == nullptr) return;
+    control->header = base::load<iscsi::Bhs>(base::as_bytes(pdu));
+    send_control(*control);
+  }
+}
+
+Session::FunctionList::iterator Session::find_function(uint32_t tag) {
+  return std::ranges::find_if(functions_, [tag](const TaskManagement& function) {
+    return function.sent_ && !function.answered && function.tag_ == tag;
+  });
 }
 
 void Session::on_task_management_response() {
   const auto pdu = reader_.as<iscsi::TaskManagementResponsePdu>();
   if (!take_numbers(pdu.stat_sn, true, pdu.exp_cmd_sn, pdu.max_cmd_sn)) return;
-  const auto at = std::ranges::find(functions_, pdu.itt.get(), &TaskManagement::tag_);
+  const auto at = find_function(pdu.itt);
   if (at == functions_.end()) {
     ++late_answers_;
     return;
   }
-  TaskManagement& function = *at;
-  functions_.erase(at);
-  function.busy_ = false;
-  function.answered = true;
-  function.response = static_cast<iscsi::TaskResponse>(pdu.response);
-  if (function.response == iscsi::TaskResponse::function_complete) end_commands(function);
-  function.done_(function);
+  at->answered = true;
+  at->response = static_cast<iscsi::TaskResponse>(pdu.response);
+  if (at->response == iscsi::TaskResponse::function_complete) end_commands(*at);
+  complete_functions();
 }
 
 // Which commands a complete function has ended without a response of their own: those that were
 // sent before it. Responses that the target gave come before (RFC 7143 4.2.3.3).
-void Session::end_commands(const TaskManagement& function) {
+bool Session::concerns(const TaskManagement& function, const Command& command) const {
   using iscsi::TaskFunction;
-  const bool whole_target = function.function == TaskFunction::target_warm_reset ||
-                            function.function == TaskFunction::target_cold_reset;
+  const bool before = command.sent_ && iscsi::serial_less(command.cmd_sn_, function.cmd_sn_);
+  switch (function.function) {
+    case TaskFunction::abort_task:
+      return command.sent_ && command.tag_ == function.task_tag_;
+    case TaskFunction::abort_task_set:
+    case TaskFunction::clear_task_set:
+    case TaskFunction::logical_unit_reset:
+      return before && command.lun == function.lun;
+    case TaskFunction::target_warm_reset:
+    case TaskFunction::target_cold_reset:
+      return before;
+    default:
+      return false;
+  }
+}
+
+void Session::end_commands(const TaskManagement& function) {
   for (Command* command : slots_) {
     if (command == nullptr || command->state_ != Command::State::sent) continue;
-    const bool concerned =
-        function.function == TaskFunction::abort_task
-            ? command == function.task
-            : (whole_target || command->lun == function.lun) &&
-                  iscsi::serial_less(command->cmd_sn_, function.cmd_sn_);
-    if (concerned) finish(*command, Outcome::ended);
+    if (concerns(function, *command)) finish(*command, Outcome::ended);
+  }
+}
+
+// Is some command that it has ended still named by a send?
+bool Session::holds_commands(const TaskManagement& function) const {
+  if (function.response != iscsi::TaskResponse::function_complete) return false;
+  return std::ranges::any_of(slots_, [&](const Command* command) {
+    return command != nullptr && concerns(function, *command);
+  });
+}
+
+void Session::complete_functions() {
+  for (auto at = functions_.begin(); at != functions_.end();) {
+    if (!at->answered || holds_commands(*at)) {
+      ++at;
+      continue;
+    }
+    TaskManagement& function = *at;
+    at = functions_.erase(at);
+    function.busy_ = false;
+    function.done_(function);
   }
 }
 

@@ -83,15 +83,16 @@ void Session::text(base::Bytes request, TextDone done) {
   text_responses_ = 0;
   text_tag_ = next_control_tag();
   if (!up()) return;
-  send_text(kReservedTag, {request.begin(), request.end()});
+  send_text(0, kReservedTag, {request.begin(), request.end()});
 }
 
-void Session::send_text(uint32_t ttt, std::vector<uint8_t> data) {
+void Session::send_text(uint64_t lun, uint32_t ttt, std::vector<uint8_t> data) {
   ControlPdu* control = new_control();
   if (control == nullptr) return;
   iscsi::TextRequestPdu pdu;
   pdu.opcode |= iscsi::kImmediate;
   pdu.flags = iscsi::kFinal;
+  pdu.lun = lun;  // goes with the tag
   pdu.itt = text_tag_;
   pdu.ttt = ttt;
   control->header = base::load<iscsi::Bhs>(base::as_bytes(pdu));
@@ -121,7 +122,7 @@ void Session::on_text_response() {
     broken("a text answer goes on, and does not say how to ask for the rest");
     return;
   }
-  send_text(pdu.ttt, {});
+  send_text(pdu.lun, pdu.ttt, {});
 }
 
 // --- asynchronous messages and rejects ---
@@ -160,13 +161,15 @@ void Session::on_reject() {
     case iscsi::Opcode::scsi_command:
       if (Command* command = find(rejected.itt)) finish(*command, Outcome::rejected);
       return;
+    case iscsi::Opcode::data_out:  // of one that is over: nobody needs it
+      if (find(rejected.itt) != nullptr) broken("the target rejects data it has to take");
+      return;
     case iscsi::Opcode::task_management_request: {
-      const auto at = std::ranges::find(functions_, rejected.itt.get(), &TaskManagement::tag_);
+      const auto at = find_function(rejected.itt);
       if (at == functions_.end()) return;
       TaskManagement& function = *at;
       functions_.erase(at);
       function.busy_ = false;
-      function.answered = false;
       return function.done_(function);
     }
     case iscsi::Opcode::nop_out:  // a sign of life too
