@@ -108,6 +108,18 @@ void NbdServer::stop(std::move_only_function<void() noexcept> stopped) {
   if (!bury_op_.busy()) loop_.at_turn_end(bury_op_);
 }
 
+void NbdServer::wait(NbdConnection& connection) {
+  waiting_.push_back(connection);
+  watch_pool(connection);
+}
+
+// What other servers of the pool give back, they do not tell us.
+void NbdServer::watch_pool(const NbdConnection& connection) {
+  if (connection.waits_for_pool() && !stopping_ && !pool_timer_.armed()) {
+    loop_.start(pool_timer_, kPoolRetry);
+  }
+}
+
 void NbdServer::no_longer_waiting(NbdConnection& connection) {
   waiting_.erase(WaitingList::s_iterator_to(connection));
   something_freed();  // the next may be the first now
@@ -127,14 +139,11 @@ void NbdServer::something_freed() {
 
 void NbdServer::on_freed(int32_t) noexcept {
   loop_.stop(pool_timer_);
-  bool pool = false;
   for (auto at = waiting_.begin(); at != waiting_.end();) {
     NbdConnection& connection = *at++;  // it may leave the list, or join it again at its end
     connection.go_on();
   }
-  for (const NbdConnection& each : waiting_) pool |= each.waits_for_pool();
-  if (pool && !stopping_)
-    loop_.start(pool_timer_, kPoolRetry);  // others of the pool do not tell us
+  for (const NbdConnection& each : waiting_) watch_pool(each);
   if (stopping_) on_bury(0);
 }
 

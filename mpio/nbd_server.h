@@ -51,7 +51,8 @@ class NbdServer {
   void on_bury(int32_t) noexcept;
 
   // Connections that wait for a request slot or for buffers, in the order in which they began to.
-  void wait(NbdConnection& connection) { waiting_.push_back(connection); }
+  void wait(NbdConnection& connection);
+  void watch_pool(const NbdConnection& connection);
   void no_longer_waiting(NbdConnection& connection);
   bool is_first_for_pool(const NbdConnection& connection) const;
   // Bytes of buffers that one client may hold with more than one request.
