@@ -132,19 +132,19 @@ struct KernelSharedDevice::Call {
 };
 
 Result<std::unique_ptr<KernelSharedDevice>> KernelSharedDevice::open(
-    Loop& loop, std::shared_ptr<FileBacking> backing, Options options) {
+    Loop& loop, std::shared_ptr<Backing> backing, int fd, Options options) {
   if (options.calls == nullptr) options.calls = std::make_shared<KernelCalls>();
   std::unique_ptr<KernelSharedDevice> device(
-      new KernelSharedDevice(loop, std::move(backing), std::move(options)));
+      new KernelSharedDevice(loop, std::move(backing), fd, std::move(options)));
   TRY(device->attach());
   loop.start(device->poll_timer_, device->options_.size_poll);
   return device;
 }
 
-KernelSharedDevice::KernelSharedDevice(Loop& loop, std::shared_ptr<FileBacking> backing,
+KernelSharedDevice::KernelSharedDevice(Loop& loop, std::shared_ptr<Backing> backing, int fd,
                                        Options options)
-    : FileSharedDevice(loop, backing),
-      file_(std::move(backing)),
+    : FileSharedDevice(loop, std::move(backing)),
+      fd_(fd),
       options_(std::move(options)),
       worker_(BlockingWorker::start()) {}
 
@@ -155,9 +155,9 @@ void KernelSharedDevice::run(Work work, Answer answer) {
   auto call = std::make_shared<Call>(*this, std::move(answer));
   loop_.start(call->deadline, options_.call_timeout);
   // The file and the calls live as long as the ioctl, which may outlive this device.
-  const bool taken = worker_->submit([call, work = std::move(work), file = file_, &loop = loop_,
-                                      calls = options_.calls]() mutable noexcept {
-    auto result = work(*calls, file->fd());
+  const bool taken = worker_->submit([call, work = std::move(work), backing = backing_, fd = fd_,
+                                      &loop = loop_, calls = options_.calls]() mutable noexcept {
+    auto result = work(*calls, fd);
     loop.post([call = std::move(call), result = std::move(result)]() mutable noexcept {
       if (call->answer) call->device.answered(*call, std::move(result));
     });

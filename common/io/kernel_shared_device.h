@@ -9,7 +9,6 @@
 // device that its key has gone: the event comes with the first request that fails.
 
 #include "common/io/blocking_worker.h"
-#include "common/io/file_backing.h"
 #include "common/io/file_shared_device.h"
 
 namespace holdfast::io {
@@ -30,9 +29,10 @@ class KernelSharedDevice final : public FileSharedDevice {
     std::shared_ptr<ReservationCalls> calls;  // null: the kernel's
   };
   // On the loop's own thread. The backing is one of BackingKind::block, `shared` where several
-  // daemons of this host use the device.
-  static base::Result<std::unique_ptr<KernelSharedDevice>> open(
-      Loop& loop, std::shared_ptr<FileBacking> backing, Options options);
+  // daemons of this host use the device; `fd` is its descriptor.
+  static base::Result<std::unique_ptr<KernelSharedDevice>> open(Loop& loop,
+                                                                std::shared_ptr<Backing> backing,
+                                                                int fd, Options options);
   ~KernelSharedDevice() override;
 
   void use_key(uint64_t key, Done done) override;
@@ -51,7 +51,7 @@ class KernelSharedDevice final : public FileSharedDevice {
       std::move_only_function<base::Result<ReservationState>(ReservationCalls&, int fd) noexcept>;
   struct Call;
 
-  KernelSharedDevice(Loop& loop, std::shared_ptr<FileBacking> backing, Options options);
+  KernelSharedDevice(Loop& loop, std::shared_ptr<Backing> backing, int fd, Options options);
   void on_conflict() override;
   int32_t refusal() const override { return fenced_ ? -EBADE : 0; }
   void run(Work work, Answer answer);
@@ -61,7 +61,7 @@ class KernelSharedDevice final : public FileSharedDevice {
   void register_key(uint64_t old_key, uint64_t key, Done done);
   void on_poll() noexcept;
 
-  std::shared_ptr<FileBacking> file_;
+  const int fd_;
   Options options_;
   std::shared_ptr<BlockingWorker> worker_;
   uint64_t key_ = 0;
