@@ -90,17 +90,20 @@ class KernelCalls final : public ReservationCalls {
   }
 };
 
+// Of a kernel that does not know the ioctl: ENOTTY, or what its driver makes of unknown ones.
+int unknown_is_notty(int status) { return status == -EINVAL ? -ENOTTY : status; }
+
 Result<ReservationState> read_state(ReservationCalls& calls, int fd) {
   ReservationState state;
   state.keys.resize(kMaxKeys);
   ReadKeys keys{.generation = 0,
                 .num_keys = kMaxKeys,
                 .keys_ptr = reinterpret_cast<uint64_t>(state.keys.data())};
-  TRY(to_result(calls.call(fd, kReadKeys, &keys)));
+  TRY(to_result(unknown_is_notty(calls.call(fd, kReadKeys, &keys))));
   if (keys.num_keys > kMaxKeys) return base::fail(Errc::limit, "more keys than are looked at");
   state.keys.resize(keys.num_keys);
   ReadReservation held{};
-  TRY(to_result(calls.call(fd, kReadReservation, &held)));
+  TRY(to_result(unknown_is_notty(calls.call(fd, kReadReservation, &held))));
   // A change between the two calls: the caller would see a state that never was.
   if (held.generation != keys.generation) {
     return base::fail(Errc::busy, "reservations change; ask again");

@@ -16,7 +16,9 @@
 
 namespace holdfast::mpio {
 
-using namespace std::chrono_literals;
+using std::chrono_literals::operator""s;
+using std::chrono_literals::operator""ms;
+using std::chrono_literals::operator""us;
 using io::Duration;
 using nbd::operator+;
 using nbd::operator+=;
