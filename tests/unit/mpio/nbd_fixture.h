@@ -16,10 +16,24 @@
 
 namespace holdfast::mpio {
 
-using std::chrono_literals::operator""s;
-using std::chrono_literals::operator""ms;
-using std::chrono_literals::operator""us;
+using namespace std::chrono_literals;
 using io::Duration;
+using nbd::be32;
+using nbd::Chunk;
+using nbd::ChunkHeader;
+using nbd::client_flags;
+using nbd::go;
+using nbd::InfoExport;
+using nbd::kSimpleReplyMagic;
+using nbd::kStructuredReplyMagic;
+using nbd::meta;
+using nbd::Option;
+using nbd::option;
+using nbd::OptionReply;
+using nbd::OptionReplyHeader;
+using nbd::ServerHello;
+using nbd::SimpleReply;
+using nbd::Wire;
 using nbd::operator+;
 using nbd::operator+=;
 
@@ -198,7 +212,6 @@ class NbdClient {
 
   // Up to the transmission phase.
   void negotiate(bool structured = true, bool block_status = true) {
-    using namespace nbd;
     EXPECT_EQ(read(sizeof(ServerHello)).size(), sizeof(ServerHello));
     Wire options = client_flags();
     if (structured) options += base::Bytes(option(Option::structured_reply));
@@ -224,7 +237,6 @@ class NbdClient {
 
   // `data_bytes`: what a simple reply to a read brings.
   NbdReply reply(size_t data_bytes = 0) {
-    using namespace nbd;
     NbdReply out;
     const Wire magic = read(sizeof(be32));
     if (magic.size() < sizeof(be32)) {
