@@ -15,24 +15,8 @@ namespace command_flags = nbd::command_flags;
 
 constexpr const char* kLog = "nbd";
 constexpr size_t kReceiveBytes = 64 * 1024;
-
-uint32_t to_wire_error(int32_t result) {
-  switch (-result) {
-    case ENOSPC:
-      return nbd::kNoSpace;
-    case EINVAL:
-      return nbd::kInvalid;
-    case EROFS:
-    case EPERM:
-      return nbd::kPermission;
-    case ENOTSUP:
-      return nbd::kNotSupported;
-    case ENOLINK:
-      return nbd::kShutdown;
-    default:
-      return nbd::kIo;  // fenced and timed out too: the protocol has no word for them
-  }
-}
+// Answers to options that the client has not taken yet.
+constexpr size_t kMaxNegotiationOutput = 64 * 1024;
 
 }  // namespace
 
@@ -60,15 +44,29 @@ void NbdConnection::start() {
 
 void NbdConnection::close(const char* why) {
   if (phase_ == Phase::closing) return;
-  LOG_INFO(kLog, "client of {} gone: {}", server_.options_.name, why);
+  LOG_LIMITED(info, kLog, "client of {} gone: {}", server_.options_.name, why);
   phase_ = Phase::closing;
-  waiting_ = false;
+  waiting_ = Waiting::no;
+  if (waiting_hook.is_linked()) server_.no_longer_waiting(*this);
   server_.loop_.stop(timer_);
+  server_.loop_.stop(payload_timer_);
   server_.network_.cancel(receive_op_);
   server_.network_.cancel(send_op_);
   server_.network_.shutdown(socket_);
   if (incoming_ != nullptr) release(*std::exchange(incoming_, nullptr));
   check_gone();
+}
+
+// The client has ended the conversation, or the negotiation has: it gets what is under way first.
+void NbdConnection::drain(const char* why) {
+  phase_ = Phase::draining;
+  drain_reason_ = why;
+  check_drained();
+}
+
+void NbdConnection::check_drained() {
+  if (phase_ != Phase::draining || under_way_ > 0 || !answers_.empty() || !unsent_.empty()) return;
+  if (negotiation_output_.empty()) close(drain_reason_);
 }
 
 void NbdConnection::check_gone() {
@@ -118,7 +116,7 @@ void NbdConnection::on_received(int32_t result) noexcept {
   if (result <= 0) return close(result == 0 ? "it closed the connection" : "receive failed");
   auto bytes = static_cast<uint64_t>(result);
   if (phase_ == Phase::payload && incoming_ != nullptr) {
-    const uint64_t direct = std::min(bytes, incoming_->wire.length - payload_filled_);
+    const uint64_t direct = std::min(bytes, incoming_->wire.length.get() - payload_filled_);
     payload_filled_ += direct;
     bytes -= direct;
   }
@@ -129,7 +127,7 @@ void NbdConnection::process(base::Bytes input) {
   processing_ = true;
   input_ = input;
   bool more = true;
-  while (more && phase_ != Phase::closing && !waiting_) {
+  while (more && waiting_ == Waiting::no) {
     switch (phase_) {
       case Phase::negotiation:
         more = !input_.empty();
@@ -142,20 +140,22 @@ void NbdConnection::process(base::Bytes input) {
         take_payload(input_);
         more = phase_ != Phase::payload;
         break;
+      case Phase::draining:
       case Phase::closing:
+        more = false;
         break;
     }
   }
   processing_ = false;
   if (phase_ == Phase::closing) return check_gone();
-  if (!waiting_) arm_receive();
+  if (phase_ != Phase::draining && waiting_ == Waiting::no) arm_receive();
 }
 
 void NbdConnection::negotiate(base::Bytes& input) {
   const auto next = negotiation_.feed(input);
   const std::vector<uint8_t>& output = negotiation_.output();
   negotiation_output_.insert(negotiation_output_.end(), output.begin(), output.end());
-  if (negotiation_output_.size() > kReceiveBytes) {
+  if (negotiation_output_.size() > kMaxNegotiationOutput) {
     return close("it asks for more than it reads");
   }
   if (!negotiation_output_.empty()) arm_send();
@@ -164,13 +164,12 @@ void NbdConnection::negotiate(base::Bytes& input) {
       return;
     case nbd::Negotiation::Next::transmission:
       server_.loop_.stop(timer_);
+      if (send_op_.busy()) server_.loop_.start(timer_, kNbdSendTimeout);
       phase_ = Phase::header;
-      LOG_INFO(kLog, "client of {} connected", server_.options_.name);
+      LOG_LIMITED(info, kLog, "client of {} connected", server_.options_.name);
       return;
     case nbd::Negotiation::Next::close:
-      if (negotiation_output_.empty()) return close("the negotiation failed");
-      refused_ = true;  // on_sent() closes
-      input = {};
+      drain("the negotiation ended");
   }
 }
 
@@ -184,7 +183,18 @@ bool NbdConnection::take_header(base::Bytes& input) {
   return begin_request();
 }
 
-// False: it waits for a slot or for buffers; the header stays.
+// Always false: the header stays, and go_on() takes it up again.
+bool NbdConnection::wait(Waiting what) {
+  waiting_ = what;
+  if (!waiting_hook.is_linked()) server_.wait(*this);
+  return false;
+}
+
+nbd::Agreed NbdConnection::agreed() const {
+  return {.structured = negotiation_.structured(), .block_status = negotiation_.block_status()};
+}
+
+// False: nothing more can be taken now.
 bool NbdConnection::begin_request() {
   const auto wire = base::load<nbd::Request>(header_);
   if (wire.magic.get() != nbd::kRequestMagic) {
@@ -193,32 +203,30 @@ bool NbdConnection::begin_request() {
   }
   const auto command = static_cast<Command>(wire.command.get());
   if (command == Command::disconnect) {
-    close("it disconnected");
+    drain("it disconnected");
     return false;
   }
   const bool writes = command == Command::write;
-  if (writes && wire.length > kMaxNbdPayload) {
+  if (writes && wire.length > nbd::kMaxPayload) {
     close("a write longer than the maximum it was told");
     return false;
   }
   NbdRequest* request = new_request();
-  if (request == nullptr) {
-    waiting_ = true;
-    return false;
-  }
+  if (request == nullptr) return wait(Waiting::own);
   request->wire = wire;
-  const uint32_t problem = problem_of(*request);
-  const bool needs_buffers = writes || command == Command::read;
-  if (problem == 0 && needs_buffers && !acquire_buffers(*request, wire.length)) {
-    free_.push_back(request);
-    waiting_ = true;
-    return false;
+  const uint32_t problem = nbd::problem_of(wire, server_.info_, agreed());
+  if (problem == 0 && (writes || command == Command::read)) {
+    const Waiting missing = acquire_buffers(*request, wire.length);
+    if (missing != Waiting::no) {
+      free_.push_back(request);
+      return wait(missing);
+    }
   }
   header_filled_ = 0;
   if (problem != 0) {
     discard_ = writes ? wire.length.get() : 0;
     if (discard_ > 0) phase_ = Phase::payload;
-    refuse(*request, problem);
+    answer(*request, problem);
     return true;
   }
   if (!writes) {
@@ -228,63 +236,29 @@ bool NbdConnection::begin_request() {
   incoming_ = request;
   payload_filled_ = 0;
   phase_ = Phase::payload;
+  server_.loop_.start(payload_timer_, kNbdPayloadTimeout);
   return true;
 }
 
-uint32_t NbdConnection::problem_of(const NbdRequest& request) const {
-  const nbd::ExportInfo& info = server_.info_;
-  const auto command = static_cast<Command>(request.wire.command.get());
-  const uint16_t flags = request.wire.flags;
-  const uint64_t offset = request.wire.offset;
-  const uint32_t length = request.wire.length;
-  uint16_t known = command_flags::kFua;
-  bool changes = false;
-  switch (command) {
-    case Command::read:
-      known |= command_flags::kDontFragment;
-      if (length > kMaxNbdPayload) return nbd::kInvalid;
-      break;
-    case Command::write:
-    case Command::trim:
-      changes = true;
-      break;
-    case Command::write_zeroes:
-      changes = true;
-      known |= command_flags::kNoHole | command_flags::kFastZero;
-      break;
-    case Command::block_status:
-      known |= command_flags::kRequestOne;
-      if (!negotiation_.block_status()) return nbd::kInvalid;
-      break;
-    case Command::flush:
-      return (flags & ~known) == 0 && offset == 0 && length == 0 ? 0 : nbd::kInvalid;
-    default:
-      return nbd::kInvalid;
-  }
-  if ((flags & ~known) != 0 || length == 0) return nbd::kInvalid;
-  if (changes && (info.flags & nbd::export_flags::kReadOnly) != 0) return nbd::kPermission;
-  if (offset % info.minimum_block != 0 || length % info.minimum_block != 0) return nbd::kInvalid;
-  if (offset > info.size_bytes || length > info.size_bytes - offset) {
-    return changes ? nbd::kNoSpace : nbd::kInvalid;
-  }
-  return 0;
-}
-
-bool NbdConnection::acquire_buffers(NbdRequest& request, uint32_t bytes) {
-  request.part_count = 0;
-  while (bytes > 0) {
-    const auto part = static_cast<uint32_t>(std::min<size_t>(bytes, kNbdSlab));
+// All or nothing. Who waits for the pool is not overtaken, so a large request gets its turn.
+NbdConnection::Waiting NbdConnection::acquire_buffers(NbdRequest& request, uint32_t bytes) {
+  if (held_bytes_ > 0 && held_bytes_ + bytes > server_.share()) return Waiting::own;
+  if (!server_.is_first_for_pool(*this)) return Waiting::pool;
+  uint32_t left = bytes;
+  while (left > 0) {
+    const auto part = static_cast<uint32_t>(std::min<size_t>(left, kNbdSlab));
     io::Buffer buffer = server_.buffers_.acquire(part);
     if (!buffer) {
       for (size_t i = 0; i < request.part_count; ++i) request.buffers[i] = {};
       request.part_count = 0;
-      return false;
+      return Waiting::pool;
     }
     request.parts[request.part_count] = {buffer.data(), part};
     request.buffers[request.part_count++] = std::move(buffer);
-    bytes -= part;
+    left -= part;
   }
-  return true;
+  held_bytes_ += bytes;
+  return Waiting::no;
 }
 
 void NbdConnection::take_payload(base::Bytes& input) {
@@ -307,18 +281,21 @@ void NbdConnection::take_payload(base::Bytes& input) {
     }
     at += space.iov_len;
   }
-  if (payload_filled_ < incoming_->wire.length) return;
+  if (payload_filled_ < incoming_->wire.length.get()) return;
+  server_.loop_.stop(payload_timer_);
   phase_ = Phase::header;
   submit(*std::exchange(incoming_, nullptr));
 }
 
-void NbdConnection::buffers_freed() {
-  if (!waiting_ || phase_ == Phase::closing || processing_) return;
-  waiting_ = false;
+void NbdConnection::go_on() {
+  ASSERT(waiting_ != Waiting::no && phase_ == Phase::header);
+  waiting_ = Waiting::no;
   processing_ = true;
   const bool begun = begin_request();
   processing_ = false;
   if (phase_ == Phase::closing) return check_gone();
+  if (waiting_ != Waiting::no) return;  // it keeps its place
+  if (waiting_hook.is_linked()) server_.no_longer_waiting(*this);
   if (begun) process(input_);
 }
 
@@ -343,8 +320,8 @@ void NbdConnection::submit(NbdRequest& request) {
   request.offset = request.wire.offset;
   request.length = request.wire.length;
   request.data = std::span<const iovec>(request.parts).first(request.part_count);
-  request.durability = (flags & command_flags::kFua) != 0 ? io::Durability::durable
-                                                          : io::Durability::cached;
+  request.durability =
+      (flags & command_flags::kFua) != 0 ? io::Durability::durable : io::Durability::cached;
   request.may_deallocate = (flags & command_flags::kNoHole) == 0;
   switch (static_cast<Command>(request.wire.command.get())) {
     case Command::read:
@@ -364,17 +341,13 @@ void NbdConnection::submit(NbdRequest& request) {
       break;
     default:
       request.kind = Kind::status;
-      request.extents = std::span(request.extent_space)
-                            .first((flags & command_flags::kRequestOne) != 0 ? 1
-                                                                             : kNbdStatusExtents);
+      request.extents =
+          std::span(request.extent_space)
+              .first((flags & command_flags::kRequestOne) != 0 ? 1 : nbd::kStatusExtents);
+      request.extent_count = 0;
   }
   ++under_way_;
   server_.device_.submit(request);
-}
-
-void NbdConnection::refuse(NbdRequest& request, uint32_t error) {
-  request.part_count = 0;
-  answer(request, -static_cast<int32_t>(error == nbd::kShutdown ? ENOLINK : error));
 }
 
 void NbdConnection::on_request_done(NbdRequest& request, int32_t result) noexcept {
@@ -383,82 +356,34 @@ void NbdConnection::on_request_done(NbdRequest& request, int32_t result) noexcep
     release(request);
     return check_gone();
   }
-  answer(request, result);
+  answer(request, result < 0 ? nbd::to_wire_error(result) : 0);
 }
 
-// Reads, and whatever was asked after structured replies were agreed on, get a structured one.
-void NbdConnection::answer(NbdRequest& request, int32_t result) {
+void NbdConnection::answer(NbdRequest& request, uint32_t error) {
   const auto command = static_cast<Command>(request.wire.command.get());
-  const bool read = command == Command::read;
-  const uint32_t error = result < 0 ? to_wire_error(result) : 0;
-  request.with_data = read && error == 0;
+  request.with_data = command == Command::read && error == 0;
+  request.head_bytes = 0;
   if (command == Command::block_status && error == 0) {
-    answer_status(request);
-  } else if (!negotiation_.structured()) {
-    nbd::SimpleReply reply;
-    reply.error = error;
-    reply.cookie = request.wire.cookie;
-    request.head_bytes = sizeof(reply);
-    base::store(request.head, reply);
-  } else {
-    nbd::ChunkHeader chunk;
-    chunk.cookie = request.wire.cookie;
-    const auto rest = base::MutableBytes(request.head).subspan(sizeof(chunk));
-    if (error != 0) {
-      chunk.type = static_cast<uint16_t>(nbd::Chunk::error);
-      chunk.length = sizeof(nbd::ErrorPayload);
-      base::store(rest, nbd::ErrorPayload{.error = error});
-      request.head_bytes = sizeof(chunk) + sizeof(nbd::ErrorPayload);
-    } else if (read) {
-      chunk.type = static_cast<uint16_t>(nbd::Chunk::offset_data);
-      chunk.length = request.wire.length + static_cast<uint32_t>(sizeof(nbd::be64));
-      base::store(rest, request.wire.offset);
-      request.head_bytes = sizeof(chunk) + sizeof(nbd::be64);
-    } else {
-      chunk.type = static_cast<uint16_t>(nbd::Chunk::none);
-      request.head_bytes = sizeof(chunk);
-    }
-    base::store(request.head, chunk);
+    request.head_bytes =
+        nbd::write_status(request.head, request.wire, request.extents.first(request.extent_count));
+    if (request.head_bytes == 0) error = nbd::kIo;
+  }
+  if (request.head_bytes == 0) {
+    request.head_bytes =
+        nbd::write_head(request.head, request.wire, error, negotiation_.structured());
   }
   answers_.push_back(request);
   arm_send();
 }
 
-void NbdConnection::answer_status(NbdRequest& request) {
-  const auto out = base::MutableBytes(request.head);
-  size_t at = sizeof(nbd::ChunkHeader) + sizeof(nbd::be32);
-  base::store(out.subspan(sizeof(nbd::ChunkHeader)),
-              nbd::be32(nbd::Negotiation::kAllocationContext));
-  const bool one = (request.wire.flags & command_flags::kRequestOne) != 0;
-  uint64_t left = request.wire.length;
-  for (size_t i = 0; i < request.extent_count && left > 0; ++i) {
-    const io::Extent& extent = request.extents[i];
-    const auto length = static_cast<uint32_t>(std::min({extent.length_bytes, left,
-                                                        uint64_t{0xffffffff}}));
-    nbd::StatusDescriptor descriptor;
-    descriptor.length = length;
-    if (extent.state == io::ExtentState::deallocated) {
-      descriptor.flags = nbd::kStateHole | nbd::kStateZero;
-    }
-    base::store(out.subspan(at), descriptor);
-    at += sizeof(descriptor);
-    left -= length;
-    if (one || length < extent.length_bytes) break;
-  }
-  nbd::ChunkHeader chunk;
-  chunk.type = static_cast<uint16_t>(nbd::Chunk::block_status);
-  chunk.cookie = request.wire.cookie;
-  chunk.length = static_cast<uint32_t>(at - sizeof(chunk));
-  base::store(out, chunk);
-  request.head_bytes = at;
-}
-
 void NbdConnection::release(NbdRequest& request) {
-  const bool held = request.part_count > 0;
-  for (size_t i = 0; i < request.part_count; ++i) request.buffers[i] = {};
+  for (size_t i = 0; i < request.part_count; ++i) {
+    held_bytes_ -= request.parts[i].iov_len;
+    request.buffers[i] = {};
+  }
   request.part_count = 0;
   free_.push_back(&request);
-  if (held) server_.buffers_freed();
+  server_.something_freed();
 }
 
 // --- sending ---
@@ -473,8 +398,10 @@ void NbdConnection::on_flush(int32_t) noexcept {
   if (send_op_.busy()) return;
   if (unsent_.empty()) {
     size_t count = 0;
-    if (!negotiation_output_.empty()) {
-      send_iovecs_[count++] = {negotiation_output_.data(), negotiation_output_.size()};
+    negotiation_sending_.clear();
+    negotiation_sending_.swap(negotiation_output_);
+    if (!negotiation_sending_.empty()) {
+      send_iovecs_[count++] = {negotiation_sending_.data(), negotiation_sending_.size()};
     }
     while (!answers_.empty()) {
       NbdRequest& request = answers_.front();
@@ -507,23 +434,19 @@ void NbdConnection::on_sent(int32_t result) noexcept {
     bytes -= part;
     if (first.iov_len == 0) unsent_ = unsent_.subspan(1);
   }
-  if (unsent_.empty()) {
-    negotiation_output_.clear();
-    if (refused_) return close("the negotiation ended");
-    while (!sending_.empty()) {
-      NbdRequest& request = sending_.front();
-      sending_.pop_front();
-      release(request);
-    }
-    buffers_freed();  // or a slot
-    if (phase_ == Phase::closing) return;
+  while (unsent_.empty() && !sending_.empty()) {
+    NbdRequest& request = sending_.front();
+    sending_.pop_front();
+    release(request);
   }
-  if (!unsent_.empty() || !answers_.empty() || !negotiation_output_.empty()) arm_send();
+  if (!unsent_.empty() || !answers_.empty() || !negotiation_output_.empty()) return arm_send();
+  check_drained();
 }
 
 void NbdConnection::on_timer() noexcept {
-  close(phase_ == Phase::negotiation ? "the negotiation took too long"
-                                     : "it takes no answers");
+  close(phase_ == Phase::negotiation ? "the negotiation took too long" : "it takes no answers");
 }
+
+void NbdConnection::on_payload_timer() noexcept { close("it does not send what it writes"); }
 
 }  // namespace holdfast::mpio

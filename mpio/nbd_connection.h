@@ -13,22 +13,24 @@
 #include "common/io/network.h"
 #include "common/io/shared_block_device.h"
 #include "mpio/nbd_negotiation.h"
+#include "mpio/nbd_transmission.h"
 
 namespace holdfast::mpio {
 
 class NbdServer;
 class NbdConnection;
 
-inline constexpr uint32_t kMaxNbdPayload = 32 * 1024 * 1024;  // the most QEMU sends
 inline constexpr size_t kNbdSlab = 1024 * 1024;
-inline constexpr size_t kMaxNbdParts = kMaxNbdPayload / kNbdSlab;
+inline constexpr size_t kMaxNbdParts = nbd::kMaxPayload / kNbdSlab;
+static_assert(kMaxNbdParts + 2 <= io::kMaxIovecs);  // with a head, or the negotiation's last words
 // Requests of one client that are under way; more stay in its socket.
 inline constexpr size_t kMaxNbdRequests = 128;
-inline constexpr size_t kNbdStatusExtents = 64;
-// From the connection to the first request.
+// From the connection to the end of the negotiation.
 inline constexpr auto kNbdHandshakeTimeout = std::chrono::seconds(10);
 // A client that takes no answer for so long is gone.
 inline constexpr auto kNbdSendTimeout = std::chrono::seconds(60);
+// So is one that has not sent the whole data of a WRITE by then: it holds buffers all the while.
+inline constexpr auto kNbdPayloadTimeout = std::chrono::seconds(60);
 
 struct NbdRequest : io::BlockRequest {
   NbdRequest();
@@ -40,10 +42,10 @@ struct NbdRequest : io::BlockRequest {
   std::array<iovec, kMaxNbdParts> parts{};
   size_t part_count = 0;
   // The answer: a header of `head_bytes`, then, of a read, the parts.
-  std::array<uint8_t, 64 + kNbdStatusExtents * sizeof(nbd::StatusDescriptor)> head{};
+  std::array<uint8_t, nbd::kMaxHeadBytes> head{};
   size_t head_bytes = 0;
   bool with_data = false;
-  std::array<io::Extent, kNbdStatusExtents> extent_space{};
+  std::array<io::Extent, nbd::kStatusExtents> extent_space{};
 };
 
 class NbdConnection {
@@ -56,17 +58,24 @@ class NbdConnection {
   void start();
   // No more requests are taken; those under way are waited for, then the server hears gone().
   void close(const char* why);
-  // Slabs have been given back.
-  void buffers_freed();
+  // For the server: something that it waited for may be there now.
+  void go_on();
+  bool waits_for_pool() const { return waiting_ == Waiting::pool; }
+  uint64_t held_bytes() const { return held_bytes_; }
 
   boost::intrusive::list_member_hook<> hook;
+  boost::intrusive::list_member_hook<> waiting_hook;  // linked while it waits
 
  private:
   friend struct NbdRequest;
   using RequestList = boost::intrusive::list<
       NbdRequest, boost::intrusive::member_hook<NbdRequest, boost::intrusive::list_member_hook<>,
                                                 &NbdRequest::list_hook>>;
-  enum class Phase : uint8_t { negotiation, header, payload, closing };
+  // draining: nothing more is taken from the client, what is under way is still answered.
+  enum class Phase : uint8_t { negotiation, header, payload, draining, closing };
+  // What keeps the next request, whose header is complete, from being begun: a request slot or this
+  // client's share of the buffers; the buffers of all.
+  enum class Waiting : uint8_t { no, own, pool };
 
   void arm_receive();
   void on_received(int32_t result) noexcept;
@@ -74,19 +83,21 @@ class NbdConnection {
   void negotiate(base::Bytes& input);
   bool take_header(base::Bytes& input);
   bool begin_request();
-  bool acquire_buffers(NbdRequest& request, uint32_t bytes);
+  bool wait(Waiting what);
+  Waiting acquire_buffers(NbdRequest& request, uint32_t bytes);
   void take_payload(base::Bytes& input);
   void submit(NbdRequest& request);
-  void refuse(NbdRequest& request, uint32_t error);
-  uint32_t problem_of(const NbdRequest& request) const;
+  nbd::Agreed agreed() const;
   void on_request_done(NbdRequest& request, int32_t result) noexcept;
-  void answer(NbdRequest& request, int32_t result);
-  void answer_status(NbdRequest& request);
+  void answer(NbdRequest& request, uint32_t error);
   void release(NbdRequest& request);
   void arm_send();
   void on_flush(int32_t) noexcept;
   void on_sent(int32_t result) noexcept;
   void on_timer() noexcept;
+  void on_payload_timer() noexcept;
+  void drain(const char* why);
+  void check_drained();
   void check_gone();
   NbdRequest* new_request();
 
@@ -102,9 +113,10 @@ class NbdConnection {
   NbdRequest* incoming_ = nullptr;  // whose payload is being received
   uint64_t payload_filled_ = 0;
   uint64_t discard_ = 0;  // payload of a request that was refused
-  bool waiting_ = false;  // for a slot or for buffers
-  bool refused_ = false;  // the client will get what is queued, then the end
+  Waiting waiting_ = Waiting::no;
   bool processing_ = false;
+  const char* drain_reason_ = "";
+  uint64_t held_bytes_ = 0;  // of the buffers
 
   std::vector<std::unique_ptr<NbdRequest>> pool_;
   std::vector<NbdRequest*> free_;
@@ -113,12 +125,14 @@ class NbdConnection {
   RequestList sending_;
   std::array<iovec, io::kMaxIovecs> send_iovecs_{};
   std::span<iovec> unsent_;
-  std::vector<uint8_t> negotiation_output_;
+  std::vector<uint8_t> negotiation_output_;   // to be sent
+  std::vector<uint8_t> negotiation_sending_;  // the kernel reads from it: stays as it is
 
   io::OpOf<NbdConnection, &NbdConnection::on_received> receive_op_{*this};
   io::OpOf<NbdConnection, &NbdConnection::on_sent> send_op_{*this};
   io::OpOf<NbdConnection, &NbdConnection::on_flush> flush_op_{*this};
   io::TimerOf<NbdConnection, &NbdConnection::on_timer> timer_{*this};
+  io::TimerOf<NbdConnection, &NbdConnection::on_payload_timer> payload_timer_{*this};
 };
 
 }  // namespace holdfast::mpio

@@ -1,6 +1,6 @@
 #pragma once
-// The option phase of one NBD connection, a pure step machine: bytes in, bytes to send and a decision
-// out. Never trusts a length; the driver bounds its time.
+// The option phase of one NBD connection, a pure step machine: bytes in, bytes to send and a
+// decision out. Never trusts a length; the driver bounds its time.
 
 #include <cstdint>
 #include <functional>

@@ -1,5 +1,6 @@
 #include "mpio/nbd_server.h"
 
+#include <algorithm>
 #include <cerrno>
 #include <utility>
 
@@ -11,6 +12,7 @@ namespace {
 constexpr const char* kLog = "nbd";
 constexpr size_t kMaxClients = 64;
 constexpr auto kAcceptRetry = std::chrono::milliseconds(100);
+constexpr auto kPoolRetry = std::chrono::milliseconds(10);
 constexpr uint32_t kSocketMode = 0600;
 
 }  // namespace
@@ -23,11 +25,13 @@ NbdServer::NbdServer(io::Loop& loop, io::Network& network, io::BufferPool& buffe
       device_(device),
       options_(std::move(options)) {}
 
-NbdServer::~NbdServer() {
-  ASSERT(connections_.empty() && gone_.empty() && !accept_op_.busy());
-}
+NbdServer::~NbdServer() { ASSERT(connections_.empty() && gone_.empty() && !accept_op_.busy()); }
 
 base::Result<> NbdServer::start() {
+  if (buffers_.total_bytes() < nbd::kMaxPayload) {
+    return base::fail(base::Errc::limit, "NBD needs 32 MiB of data buffers at least");
+  }
+  refresh_info();
   TRY_ASSIGN(listener_, network_.listen_unix(options_.socket, kSocketMode));
   accept();
   return {};
@@ -41,7 +45,7 @@ void NbdServer::refresh_info() {
   info_.size_bytes = info.size_bytes;
   info_.minimum_block = info.block_size;
   info_.preferred_block = std::max<uint32_t>(info.physical_block_size, 4096);
-  info_.maximum_payload = kMaxNbdPayload;
+  info_.maximum_payload = nbd::kMaxPayload;
   info_.flags = flags::kFlush | flags::kFua | flags::kWriteZeroes | flags::kMultiConn;
   if (info.can_discard) info_.flags |= flags::kTrim;
   if (info.read_only || options_.read_only) info_.flags |= flags::kReadOnly;
@@ -53,7 +57,9 @@ void NbdServer::accept() {
 
 void NbdServer::on_accepted(int32_t result) noexcept {
   if (result >= 0) {
-    if (stopping_ || connections_.size() >= kMaxClients) {
+    if (stopping_) {
+      network_.close(result);
+    } else if (connections_.size() >= kMaxClients) {
       LOG_LIMITED(warning, kLog, "{}: no more than {} clients", options_.socket, kMaxClients);
       network_.close(result);
     } else {
@@ -79,7 +85,8 @@ void NbdServer::gone(NbdConnection& connection) {
 
 void NbdServer::on_bury(int32_t) noexcept {
   gone_.clear_and_dispose([](NbdConnection* connection) { delete connection; });
-  if (!stopping_ || !connections_.empty() || accept_op_.busy() || bury_op_.busy()) return;
+  if (!stopping_ || !connections_.empty()) return;
+  if (accept_op_.busy() || bury_op_.busy() || freed_op_.busy()) return;
   if (listener_ != io::kNoSocket) network_.close(std::exchange(listener_, io::kNoSocket));
   if (stopped_) std::exchange(stopped_, nullptr)();
 }
@@ -89,6 +96,7 @@ void NbdServer::stop(std::move_only_function<void() noexcept> stopped) {
   stopping_ = true;
   stopped_ = std::move(stopped);
   loop_.stop(retry_timer_);
+  loop_.stop(pool_timer_);
   if (listener_ != io::kNoSocket) {
     network_.unlink_unix(options_.socket);
     network_.cancel(accept_op_);
@@ -100,11 +108,45 @@ void NbdServer::stop(std::move_only_function<void() noexcept> stopped) {
   if (!bury_op_.busy()) loop_.at_turn_end(bury_op_);
 }
 
-void NbdServer::buffers_freed() {
-  for (auto at = connections_.begin(); at != connections_.end();) {
-    NbdConnection& connection = *at++;
-    connection.buffers_freed();
+void NbdServer::wait(NbdConnection& connection) {
+  waiting_.push_back(connection);
+  watch_pool(connection);
+}
+
+// What other servers of the pool give back, they do not tell us.
+void NbdServer::watch_pool(const NbdConnection& connection) {
+  if (connection.waits_for_pool() && !stopping_ && !pool_timer_.armed()) {
+    loop_.start(pool_timer_, kPoolRetry);
   }
 }
+
+void NbdServer::no_longer_waiting(NbdConnection& connection) {
+  waiting_.erase(WaitingList::s_iterator_to(connection));
+  something_freed();  // the next may be the first now
+}
+
+bool NbdServer::is_first_for_pool(const NbdConnection& connection) const {
+  for (const NbdConnection& each : waiting_) {
+    if (&each == &connection) return true;
+    if (each.waits_for_pool()) return false;
+  }
+  return true;
+}
+
+void NbdServer::something_freed() {
+  if (!waiting_.empty() && !freed_op_.busy()) loop_.at_turn_end(freed_op_);
+}
+
+void NbdServer::on_freed(int32_t) noexcept {
+  loop_.stop(pool_timer_);
+  for (auto at = waiting_.begin(); at != waiting_.end();) {
+    NbdConnection& connection = *at++;  // it may leave the list, or join it again at its end
+    connection.go_on();
+  }
+  for (const NbdConnection& each : waiting_) watch_pool(each);
+  if (stopping_) on_bury(0);
+}
+
+void NbdServer::on_pool_timer() noexcept { something_freed(); }
 
 }  // namespace holdfast::mpio

@@ -3,7 +3,7 @@
 // time and see each other's flushed writes (multi-conn): all requests go to the one device, and a
 // flush covers what every connection has had answered.
 //
-// Owner: the daemon. One loop's. The device outlives it.
+// Owner: the daemon. One loop's. The device outlives it. The pool may be that of several servers.
 
 #include <boost/intrusive/list.hpp>
 #include <memory>
@@ -30,6 +30,7 @@ class NbdServer {
   NbdServer& operator=(const NbdServer&) = delete;
   ~NbdServer();
 
+  // Errc::limit: the buffers do not hold the largest request, which then would wait for ever.
   base::Result<> start();
   // No new clients, connections end, requests are waited for. `stopped` once.
   void stop(std::move_only_function<void() noexcept> stopped);
@@ -48,12 +49,27 @@ class NbdServer {
   void accept();
   void gone(NbdConnection& connection);  // destroys it in a later step
   void on_bury(int32_t) noexcept;
-  void buffers_freed();  // those that wait for one go on
+
+  // Connections that wait for a request slot or for buffers, in the order in which they began to.
+  void wait(NbdConnection& connection);
+  void watch_pool(const NbdConnection& connection);
+  void no_longer_waiting(NbdConnection& connection);
+  bool is_first_for_pool(const NbdConnection& connection) const;
+  // Bytes of buffers that one client may hold with more than one request.
+  uint64_t share() const { return buffers_.total_bytes() / 2; }
+  // Those who wait go on, in a later step: never from inside another connection's work.
+  void something_freed();
+  void on_freed(int32_t) noexcept;
+  void on_pool_timer() noexcept;
 
   using ConnectionList = boost::intrusive::list<
       NbdConnection,
       boost::intrusive::member_hook<NbdConnection, boost::intrusive::list_member_hook<>,
                                     &NbdConnection::hook>>;
+  using WaitingList = boost::intrusive::list<
+      NbdConnection,
+      boost::intrusive::member_hook<NbdConnection, boost::intrusive::list_member_hook<>,
+                                    &NbdConnection::waiting_hook>>;
 
   io::Loop& loop_;
   io::Network& network_;
@@ -65,10 +81,13 @@ class NbdServer {
   bool stopping_ = false;
   ConnectionList connections_;
   ConnectionList gone_;
+  WaitingList waiting_;
   std::move_only_function<void() noexcept> stopped_;
   io::OpOf<NbdServer, &NbdServer::on_accepted> accept_op_{*this};
   io::OpOf<NbdServer, &NbdServer::on_bury> bury_op_{*this};
+  io::OpOf<NbdServer, &NbdServer::on_freed> freed_op_{*this};
   io::TimerOf<NbdServer, &NbdServer::on_retry> retry_timer_{*this};
+  io::TimerOf<NbdServer, &NbdServer::on_pool_timer> pool_timer_{*this};
 };
 
 }  // namespace holdfast::mpio

@@ -23,12 +23,13 @@ struct BackingSpec {
   uint32_t block_size = 512;
   uint32_t physical_block_size = 4096;
   bool read_only = false;
+  bool shared = false;  // with others that say the same: several daemons of a host on one LUN
   bool operator==(const BackingSpec&) const = default;
 };
 
-// Shared by loops. While any Backing of a path exists, its exclusive lock is held through the open
-// file description that does the I/O, so that after a kill the kernel keeps the lock until the last
-// request of the dead process has ended (no late write after a restart).
+// Shared by loops. While any Backing of a path exists, its lock (exclusive, unless `shared`) is
+// held through the open file description that does the I/O, so that after a kill the kernel keeps
+// the lock until the last request of the dead process has ended (no late write after a restart).
 class Backing {
  public:
   using Resized = std::move_only_function<void(base::Result<>) noexcept>;

@@ -30,9 +30,9 @@ struct Extent {
 };
 
 // Each loop has its own BlockDevice on the same backing. Results are bytes or -errno; a short count
-// never happens (a short transfer of the kernel becomes -EIO). Buffers are 4096-aligned; offset and
-// length multiples of block_size, within size; the memory stays the caller's duty until completion,
-// also after cancel().
+// never happens (a short transfer of the kernel becomes -EIO). Buffers are 4096-aligned, or as
+// memory_alignment() says; offset and length multiples of block_size, within size; the memory stays
+// the caller's duty until completion, also after cancel().
 class BlockDevice {
  public:
   virtual ~BlockDevice() = default;
@@ -50,6 +50,9 @@ class BlockDevice {
   // Tries to stop the operation. It completes in any case, with its result or -ECANCELED; only its
   // completion says that it can no longer change the medium.
   virtual void cancel(Op& op) = 0;
+
+  // What the address of a buffer must be a multiple of. 1: any memory does, and of any length.
+  virtual uint32_t memory_alignment() const { return 4096; }
 
   // The whole content, where it lies in memory: reads need no copy. Empty otherwise.
   virtual base::MutableBytes mapped() { return {}; }

@@ -43,7 +43,7 @@ base::Result<std::shared_ptr<FileBacking>> FileBacking::open(
     const BackingSpec& spec, std::shared_ptr<BlockingWorker> worker) {
   std::shared_ptr<FileBacking> backing(new FileBacking(spec, std::move(worker)));
   TRY(backing->open_path());
-  if (flock(backing->fd_, LOCK_EX | LOCK_NB) != 0) {
+  if (flock(backing->fd_, (spec.shared ? LOCK_SH : LOCK_EX) | LOCK_NB) != 0) {
     return base::fail(base::Errc::busy,
                       "locked: another process serves it, or a killed one still has requests in "
                       "flight",
@@ -65,11 +65,18 @@ base::Result<> FileBacking::open_path() {
   int flags = access | O_CLOEXEC | O_DIRECT;
   if (spec_.kind == BackingKind::block) flags |= O_EXCL;  // refuses a mounted or claimed device
   fd_ = ::open(spec_.path.c_str(), flags);
+  if (fd_ >= 0 && spec_.kind == BackingKind::block && spec_.shared) {
+    // It is neither; but the claim itself would keep the others out.
+    ::close(fd_);
+    flags &= ~O_EXCL;
+    fd_ = ::open(spec_.path.c_str(), flags);
+  }
   if (fd_ < 0 && errno == ENOENT && spec_.kind == BackingKind::file && !spec_.read_only) {
     fd_ = ::open(spec_.path.c_str(), flags | O_CREAT, kNewFileMode);
   }
   if (fd_ < 0 && errno == EINVAL) {
     LOG_WARNING(kLog, "{}: the file system has no O_DIRECT; the page cache is used", spec_.path);
+    direct_ = false;
     fd_ = ::open(spec_.path.c_str(), (flags & ~O_DIRECT) | (spec_.read_only ? 0 : O_CREAT),
                  kNewFileMode);
   }

@@ -25,6 +25,7 @@ class FileBacking final : public Backing {
 
   BlockingWorker& worker() { return *worker_; }
   int fd() const { return fd_; }
+  bool direct() const { return direct_; }  // O_DIRECT
   // Blocks. The extent at offset, by SEEK_DATA and SEEK_HOLE.
   base::Result<Extent> extent_at(uint64_t offset) const;
 
@@ -40,6 +41,7 @@ class FileBacking final : public Backing {
   BackingSpec spec_;
   std::shared_ptr<BlockingWorker> worker_;
   int fd_ = -1;
+  bool direct_ = true;
   bool opened_ = false;  // from then on only the size changes: info() is for all threads
   std::atomic<uint64_t> size_bytes_{0};
   bool volatile_cache_ = true;

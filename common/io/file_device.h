@@ -17,6 +17,7 @@ class FileDevice final : public BlockDevice {
   void write_zeroes(Op& op, uint64_t offset, uint64_t length) override;
   void extent_at(Op& op, uint64_t offset, Extent* extent) override;
   void cancel(Op& op) override { loop_.cancel(op); }
+  uint32_t memory_alignment() const override { return backing_.direct() ? 4096 : 1; }
 
  private:
   FileBacking& backing_;

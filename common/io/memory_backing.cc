@@ -36,6 +36,7 @@ class MemoryDevice final : public BlockDevice {
   }
   void extent_at(Op& op, uint64_t offset, Extent* extent) override;
   void cancel(Op&) override {}  // completes in this turn anyway
+  uint32_t memory_alignment() const override { return 1; }
   base::MutableBytes mapped() override { return backing_.content(); }
 
  private:
