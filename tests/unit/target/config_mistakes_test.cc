@@ -26,7 +26,7 @@ std::vector<std::string> errors(const std::string& text) {
   const auto parsed = parse_config(text, "t.toml");
   std::vector<std::string> out;
   if (parsed) return out;
-  for (const ConfigError& error : parsed.error()) out.push_back(error.to_string());
+  for (const auto& error : parsed.error()) out.push_back(error.to_string());
   return out;
 }
 
