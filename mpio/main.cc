@@ -337,13 +337,15 @@ void Daemon::apply(Config config) {
 
 void Daemon::on_link(const io::LinkEvent& event) noexcept {
   using Change = io::LinkEvent::Change;
+  std::vector<io::Endpoint> told;  // several paths may have one source
   for (const DeviceConfig& device : config_.devices) {
     for (const PortalConfig& portal : device.portals) {
-      if (!portal.source) continue;
+      if (!portal.source || std::ranges::find(told, *portal.source) != told.end()) continue;
+      told.push_back(*portal.source);
       if (event.change == Change::link) {
         const auto where = links_->find(*portal.source);
         if (where && where->interface == event.interface) tell_link(*portal.source, event.up);
-      } else if (event.address == *portal.source) {
+      } else if (std::ranges::equal(event.address.address(), portal.source->address())) {
         tell_link(*portal.source, event.change == Change::address_added && event.up);
       }
     }

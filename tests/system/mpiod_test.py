@@ -1,4 +1,4 @@
-"""holdfast-mpiod as a process: devices over two portals, NBD, the command line, faults, restarts."""
+"""holdfast-mpiod as a process: devices over two portals, NBD, command line, faults, restarts."""
 
 import hashlib
 import json

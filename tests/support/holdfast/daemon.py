@@ -61,7 +61,7 @@ class Daemon:
                 raise AssertionError(f"{self.noun} ended with status {self.process.returncode} "
                                      f"before it was ready:\n{self.log()}")
             if time.monotonic() > end:
-                raise AssertionError(f"{self.noun} was not ready within {deadline} s:\n{self.log()}")
+                raise AssertionError(f"{self.noun} was not ready in {deadline} s:\n{self.log()}")
 
     @property
     def pid(self) -> int:
@@ -112,7 +112,7 @@ class Daemon:
             status = self.process.wait(deadline * slowness())
         except subprocess.TimeoutExpired:
             self.kill()
-            raise AssertionError(f"{self.noun} did not end within {deadline} s of SIGTERM") from None
+            raise AssertionError(f"{self.noun} did not end in {deadline} s of SIGTERM") from None
         self._forget()
         if status != 0:
             raise AssertionError(f"{self.noun} ended with status {status} after SIGTERM")

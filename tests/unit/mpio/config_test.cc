@@ -18,7 +18,8 @@ io_threads = 2
 name = "csv1"
 target = "iqn.2026-11.org.holdfast:store"
 lun = 1
-portals = [{ address = "10.1.0.10:3260", source = "10.1.0.1" }, { address = "[fd00::a]:3260", source = "fd00::1" }]
+portals = [{ address = "10.1.0.10:3260", source = "10.1.0.1" },
+           { address = "[fd00::a]:3260", source = "fd00::1" }]
 policy = "round-robin"
 profile = "safe"
 no_path_timeout = "5s"
@@ -76,8 +77,8 @@ TEST(MpioConfig, ReadsEveryKey) {
   EXPECT_EQ(device.ghost_hold_ms, 30'000u);
   EXPECT_EQ(device.target_override.drains_on_reinstatement, false);
   EXPECT_EQ(device.target_override.unit_reset_waits, std::nullopt);
-  EXPECT_EQ(device.lines.at("policy"), 10u);
-  EXPECT_EQ(device.lines.at("no_path_timeout"), 12u);
+  EXPECT_EQ(device.lines.at("policy"), 11u);
+  EXPECT_EQ(device.lines.at("no_path_timeout"), 13u);
   EXPECT_FALSE(device.lines.contains("chap"));
   EXPECT_EQ(config.exports[0].nbd, "/run/csv1.nbd");
 }
@@ -108,16 +109,16 @@ TEST(MpioConfig, EveryErrorHasItsLine) {
 TEST(MpioConfig, WhatMustBeUnique) {
   EXPECT_EQ(error(with("[fd00::a]:3260\", source = \"fd00::1\"",
                        "10.1.0.10:3260\", source = \"10.1.0.1\"")),
-            "m.toml:9: portal 10.1.0.10:3260 from 10.1.0.1 is already used in line 9");
+            "m.toml:10: portal 10.1.0.10:3260 from 10.1.0.1 is already used in line 9");
   EXPECT_THAT(error(with("/run/csv1.nbd", "/run/m.sock")),
-              HasSubstr("m.toml:21: socket /run/m.sock is already used in line 1"));
+              HasSubstr("m.toml:22: socket /run/m.sock is already used in line 1"));
   const std::string twice = std::string(kWhole) +
                             "[[device]]\nname = \"csv1\"\ntarget = "
                             "\"iqn.2026-11.org.holdfast:store\"\nlun = 1\n"
                             "portals = [{ address = \"10.1.0.10:3260\" }]\n";
   EXPECT_THAT(errors(twice),
-              ElementsAre("m.toml:23: device `csv1` is already used in line 6",
-                          HasSubstr("m.toml:25: LUN 1 of iqn.2026-11.org.holdfast:store is "
+              ElementsAre("m.toml:24: device `csv1` is already used in line 6",
+                          HasSubstr("m.toml:26: LUN 1 of iqn.2026-11.org.holdfast:store is "
                                     "already used in line 8")));
 }
 
@@ -142,7 +143,7 @@ TEST(MpioConfig, ValuesOfTwoWords) {
 
 TEST(MpioConfig, ExportsNeedTheirDevice) {
   EXPECT_EQ(error(with("device = \"csv1\"", "device = \"csv2\"")),
-            "m.toml:20: no device is named `csv2`: did you mean `csv1`?");
+            "m.toml:21: no device is named `csv2`: did you mean `csv1`?");
   EXPECT_THAT(error(with("/run/csv1.nbd", "csv1.nbd")), HasSubstr("must be an absolute path"));
 }
 

@@ -9,6 +9,7 @@
 #include <filesystem>
 #include <fstream>
 
+#include "common/daemon/limits.h"
 #include "target/config_limits.h"
 
 namespace holdfast::target {
@@ -490,7 +491,8 @@ TEST_F(ConfigTest, LoadsAFileAndNamesItInErrors) {
             directory_ + "/bad.toml:2: `threads` must be a whole number from 0 to 256");
 
   EXPECT_FALSE(load_config(directory_).has_value());
-  const auto huge = load_config(secret("huge.toml", std::string(kMaxConfigFileBytes + 1, '#')));
+  const auto huge =
+      load_config(secret("huge.toml", std::string(daemon::kMaxConfigFileBytes + 1, '#')));
   ASSERT_FALSE(huge.has_value());
   EXPECT_THAT(huge.error()[0].message, HasSubstr("larger than"));
 }

@@ -105,11 +105,11 @@ class MetricsPage : public testing::Test {
   std::string ask(const std::string& request) {
     std::string text;
     EXPECT_EQ(protocol_->request_length(request), request.size());
-    protocol_->on_request(request, [&](StreamServer::Answer answer) { text = answer(); });
+    protocol_->on_request(request, [&](daemon::StreamServer::Answer answer) { text = answer(); });
     return text;
   }
   FakeNode node_;
-  std::unique_ptr<StreamServer::Protocol> protocol_ = make_metrics_protocol(node_);
+  std::unique_ptr<daemon::StreamServer::Protocol> protocol_ = make_metrics_protocol(node_);
 };
 
 TEST_F(MetricsPage, AnswersGetAndHead) {
@@ -140,8 +140,9 @@ TEST_F(MetricsPage, WaitsForTheWholeHeader) {
   EXPECT_EQ(protocol_->request_length(""), std::nullopt);
   EXPECT_EQ(protocol_->request_length("GET /metrics HTTP/1.1\r\nHost: x\r\n"), std::nullopt);
   EXPECT_FALSE(protocol_->keeps_connections());
-  EXPECT_THAT(protocol_->describe(StreamServer::Failure::timed_out), StartsWith("HTTP/1.1 503 "));
-  EXPECT_THAT(protocol_->describe(StreamServer::Failure::request_too_long),
+  EXPECT_THAT(protocol_->describe(daemon::StreamServer::Failure::timed_out),
+              StartsWith("HTTP/1.1 503 "));
+  EXPECT_THAT(protocol_->describe(daemon::StreamServer::Failure::request_too_long),
               StartsWith("HTTP/1.1 431 "));
 }
 
