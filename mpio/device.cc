@@ -27,8 +27,8 @@ Device::Device(const Path::Services& services, io::BufferPool& buffers, DeviceOp
   for (size_t i = 0; i < options_.paths.size(); ++i) {
     loads_[i].order = static_cast<uint16_t>(i);
     loads_[i].limit = kSlowStart;
-    paths_.push_back(std::make_unique<Path>(services_, *this, *options_.profile,
-                                            options_.paths[i], i, loads_[i]));
+    paths_.push_back(std::make_unique<Path>(services_, *this, *options_.profile, options_.paths[i],
+                                            i, loads_[i]));
   }
   for (size_t i = 0; i < kMaxJobs; ++i) {
     jobs_.push_back(std::make_unique<Job>(*this));
@@ -42,9 +42,9 @@ Device::Device(const Path::Services& services, io::BufferPool& buffers, DeviceOp
 
 Device::~Device() {
   ASSERT(jobs_in_use_ == 0 && fences_.empty());
-  for (io::Timer* timer : {static_cast<io::Timer*>(&delay_timer_),
-                           static_cast<io::Timer*>(&no_path_timer_),
-                           static_cast<io::Timer*>(&housekeeping_timer_)}) {
+  for (io::Timer* timer :
+       {static_cast<io::Timer*>(&delay_timer_), static_cast<io::Timer*>(&no_path_timer_),
+        static_cast<io::Timer*>(&housekeeping_timer_)}) {
     services_.loop.stop(*timer);
   }
 }
@@ -71,8 +71,7 @@ void Device::stop(std::move_only_function<void() noexcept> stopped) {
 
 void Device::check_stopped() {
   if (!stopping_ || !stopped_) return;
-  const bool rest =
-      std::ranges::all_of(paths_, [](const auto& path) { return path->at_rest(); });
+  const bool rest = std::ranges::all_of(paths_, [](const auto& path) { return path->at_rest(); });
   if (!rest || jobs_in_use_ > 0 || !fences_.empty() || !completed_.empty()) return;
   services_.loop.stop(delay_timer_);
   services_.loop.stop(housekeeping_timer_);

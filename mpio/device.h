@@ -94,7 +94,7 @@ class Device final : public io::SharedBlockDevice, public PathOwner, public Fenc
   const std::vector<std::unique_ptr<Fence>>& fences() const { return fences_; }
   const Ghosts& ghosts() const { return ghosts_; }
   const DeviceCounters& counters() const { return counters_; }
-  size_t waiting() const { return waiting_count_; }    // for a path
+  size_t waiting() const { return waiting_count_; }  // for a path
   size_t executing() const { return jobs_in_use_; }
   std::optional<io::Instant> without_path_since() const { return no_path_since_; }
   const TargetRow* target_row() const { return target_row_; }

@@ -275,10 +275,9 @@ bool Device::prepare(Task& task) {
         } else {
           if (!scratch(block)) return false;
           std::memset(task.scratch.data(), 0, block);
-          cdb = scsi::build::write_same16(range, scsi::WriteSameData::one_block,
-                                          request.may_deallocate && provisioning_.write_same_16 &&
-                                              info_.can_discard,
-                                          block);
+          cdb = scsi::build::write_same16(
+              range, scsi::WriteSameData::one_block,
+              request.may_deallocate && provisioning_.write_same_16 && info_.can_discard, block);
         }
         break;
       case Kind::status:
@@ -333,15 +332,13 @@ void Device::on_command_done(Task& task) noexcept {
   FlightList& flight = flights_[task.session.path];
   flight.erase(FlightList::s_iterator_to(task));
   PathLoad& load = path.load();
-  load.oldest_in_flight =
-      flight.empty() ? std::nullopt : std::optional(flight.front().submitted);
+  load.oldest_in_flight = flight.empty() ? std::nullopt : std::optional(flight.front().submitted);
   services_.loop.stop(task.abort_timer);
   const io::Instant now = services_.loop.now();
   const initiator::Command& command = task.command;
-  const bool good = command.outcome == initiator::Outcome::answered &&
-                    command.status == scsi::Status::good &&
-                    (task.job->request->kind == Kind::status ||
-                     command.moved == command.data_bytes);
+  const bool good =
+      command.outcome == initiator::Outcome::answered && command.status == scsi::Status::good &&
+      (task.job->request->kind == Kind::status || command.moved == command.data_bytes);
   if (good) {
     load.on_completed({.size = task.size, .depth = task.depth, .latency = now - task.submitted},
                       now);
@@ -372,9 +369,8 @@ void Device::take_result(Task& task) {
 void Device::take_extents(Task& task) {
   io::BlockRequest& request = *task.job->request;
   std::array<scsi::LbaExtent, 64> found;
-  const auto count =
-      scsi::parse_lba_status(task.scratch.first(task.command.moved),
-                             task.offset / info_.block_size, found);
+  const auto count = scsi::parse_lba_status(task.scratch.first(task.command.moved),
+                                            task.offset / info_.block_size, found);
   if (!count.has_value()) {
     request.extents[0] = {io::ExtentState::mapped, request.length};
     request.extent_count = 1;

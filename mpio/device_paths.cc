@@ -30,8 +30,7 @@ std::optional<scsi::AluaState> to_alua(const initiator::LunFacts& facts) {
 
 bool is_preferred(const initiator::LunFacts& facts) {
   const auto tag = facts.identification.target_port_group;
-  const scsi::ReportedPortGroup* group =
-      tag.has_value() ? facts.port_groups.find(*tag) : nullptr;
+  const scsi::ReportedPortGroup* group = tag.has_value() ? facts.port_groups.find(*tag) : nullptr;
   return group != nullptr && group->preferred;
 }
 
@@ -80,8 +79,7 @@ void Device::on_path_up(Path& path) noexcept {
   const bool returns = others && path.session_number() > 1;
   path.load().failback_ready = !returns;
   path.load().weight = returns ? 0 : kFullWeight;
-  tell(io::BlockEvent::Kind::path_restored, path.settings().name.c_str(),
-       path.machine().reason());
+  tell(io::BlockEvent::Kind::path_restored, path.settings().name.c_str(), path.machine().reason());
   for (size_t i = 0; i < fences_.size(); ++i) fences_[i]->on_survivors_changed();
 }
 
@@ -141,10 +139,8 @@ void Device::take_facts(const initiator::LunFacts& facts) {
   info_.physical_block_size = facts.capacity.block_size << facts.capacity.physical_block_exponent;
   info_.volatile_cache = facts.mode.write_cache.value_or(true);
   info_.read_only = facts.mode.write_protected;
-  info_.can_discard =
-      facts.capacity.thin && provisioning_.unmap && provisioning_.reads_zeroes;
-  target_row_ =
-      find_target(facts.inquiry.vendor, facts.inquiry.product, facts.inquiry.revision);
+  info_.can_discard = facts.capacity.thin && provisioning_.unmap && provisioning_.reads_zeroes;
+  target_row_ = find_target(facts.inquiry.vendor, facts.inquiry.product, facts.inquiry.revision);
   if (before != 0 && before != size) {
     LOG_INFO(kLog, "{}: {} bytes, before {}", options_.name, size, before);
     tell(io::BlockEvent::Kind::capacity_changed);
@@ -181,16 +177,15 @@ void Device::on_access_refused(Path& path, const scsi::Sense&) noexcept {
 // --- fences ---
 
 bool Device::has_ghosts(const Path& path, uint64_t session) noexcept {
-  return ghosts_.has_session(
-      {static_cast<uint32_t>(path.index()), static_cast<uint32_t>(session)});
+  return ghosts_.has_session({static_cast<uint32_t>(path.index()), static_cast<uint32_t>(session)});
 }
 
 Path* Device::survivor(const Path& dead) noexcept {
   Path* found = nullptr;
   for (const auto& path : paths_) {
     if (path.get() == &dead || !path->carries_io() || !path->session()->has_slot()) continue;
-    const bool same = path->portal_group_tag().has_value() &&
-                      path->portal_group_tag() == dead.portal_group_tag();
+    const bool same =
+        path->portal_group_tag().has_value() && path->portal_group_tag() == dead.portal_group_tag();
     if (same) return path.get();
     if (found == nullptr) found = path.get();
   }
@@ -210,8 +205,7 @@ void Device::start_fence(Path& path) noexcept {
       .unit_reset_in_cluster = options_.unit_reset_in_cluster,
       .session_key = false,
       .hold = options_.ghost_hold};
-  fences_.push_back(
-      std::make_unique<Fence>(services_, *this, path, session_of(path), situation));
+  fences_.push_back(std::make_unique<Fence>(services_, *this, path, session_of(path), situation));
   fences_.back()->start();
 }
 

@@ -1,5 +1,5 @@
-// What becomes of a command that was not answered with success, of one whose time is up, and of what
-// waits for a path.
+// What becomes of a command that was not answered with success, of one whose time is up, and of
+// what waits for a path.
 
 #include <algorithm>
 #include <cerrno>
@@ -99,7 +99,8 @@ void Device::retry(Task& task, const RetryDecision& decision) {
     case RetryAction::complete:
       return finish(task, 0);
     case RetryAction::fail:
-      LOG_LIMITED(warning, kLog, "{}: a request at byte {} failed: {} (path {}, sense {:x}/{:02x}/{:02x})",
+      LOG_LIMITED(warning, kLog,
+                  "{}: a request at byte {} failed: {} (path {}, sense {:x}/{:02x}/{:02x})",
                   options_.name, task.offset, std::strerror(decision.error), path.settings().name,
                   static_cast<unsigned>(task.command.sense.key), task.command.sense.asc,
                   task.command.sense.ascq);
@@ -223,7 +224,7 @@ void Device::on_job_deadline(Job& job) {
 
 // One that no path has now ends at once; one that has been sent must be known to be over.
 void Device::end_task_early(Task& task) {
-  const int32_t error = task.job->expired ? -ETIMEDOUT
+  const int32_t error = task.job->expired      ? -ETIMEDOUT
                         : task.job->error != 0 ? task.job->error
                                                : -ECANCELED;
   switch (task.state) {

@@ -29,8 +29,8 @@ Fence::~Fence() {
 
 void Fence::start() {
   started_ = true;
-  LOG_INFO(kLog, "path {}: writes of its session {} are of unknown fate: {}",
-           dead_.settings().name, session_.incarnation, to_string(plan_.step()));
+  LOG_INFO(kLog, "path {}: writes of its session {} are of unknown fate: {}", dead_.settings().name,
+           session_.incarnation, to_string(plan_.step()));
   take(plan_.step());
 }
 
@@ -78,8 +78,8 @@ void Fence::answer(FenceStep step, FenceOutcome outcome) {
 void Fence::take(FenceStep step) {
   if (step == FenceStep::cleared) {
     services_.loop.stop(timer_);
-    const auto took = std::chrono::duration_cast<std::chrono::milliseconds>(
-        services_.loop.now() - since_);
+    const auto took =
+        std::chrono::duration_cast<std::chrono::milliseconds>(services_.loop.now() - since_);
     LOG_INFO(kLog, "path {}: session {} is fenced after {} ms: {}", dead_.settings().name,
              session_.incarnation, took.count(), to_string(plan_.proof()));
     owner_.on_fence_cleared(*this);
@@ -126,8 +126,8 @@ void Fence::begin_reinstatement() {
     options.login_timeout = *deadline - services_.loop.now();
   }
   login_was_up_ = false;
-  login_ = std::make_unique<initiator::Session>(services_.loop, services_.network,
-                                                services_.random, std::move(options), *this);
+  login_ = std::make_unique<initiator::Session>(services_.loop, services_.network, services_.random,
+                                                std::move(options), *this);
   login_->start();
 }
 
@@ -159,8 +159,7 @@ void Fence::begin_unit_reset() {
 }
 
 void Fence::on_reset_done() noexcept {
-  const bool done =
-      reset_.answered && reset_.response == iscsi::TaskResponse::function_complete;
+  const bool done = reset_.answered && reset_.response == iscsi::TaskResponse::function_complete;
   if (!plan_.cleared() && !abandoned_) {
     return answer(FenceStep::unit_reset, done ? FenceOutcome::done : FenceOutcome::failed);
   }

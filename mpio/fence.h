@@ -1,6 +1,7 @@
 #pragma once
-// Carries out the fence plan of one dead session that left writes of unknown fate: through surviving
-// paths, until it is proved that none of them can land any more. docs/mpio.md, "The fence".
+// Carries out the fence plan of one dead session that left writes of unknown fate: through
+// surviving paths, until it is proved that none of them can land any more. docs/mpio.md, "The
+// fence".
 //
 // Owner: Device, from the end of the session until finished().
 

@@ -73,8 +73,8 @@ void Path::apply(PathEvent event, const char* why) {
     const PathState before = state();
     const PathEffects effects = machine_.step(next.event, services_.loop.now(), next.why);
     if (state() != before) {
-      LOG_INFO(kLog, "path {}: {} -> {}: {}", settings_.name, to_string(before),
-               to_string(state()), machine_.reason());
+      LOG_INFO(kLog, "path {}: {} -> {}: {}", settings_.name, to_string(before), to_string(state()),
+               machine_.reason());
     }
     carry_out(effects);
     if (state() != before) owner_.on_path_state(*this);
@@ -174,9 +174,9 @@ void Path::on_ended(const initiator::SessionEnd& end) noexcept {
   switch (end.kind) {
     case EndKind::login_refused:
       // Class 3: the target could not now. Class 2: it does not want us (RFC 7143 11.13.5).
-      return apply(iscsi::status_class(end.status) == 3 ? PathEvent::attempt_failed
-                                                        : PathEvent::refused,
-                   end.why);
+      return apply(
+          iscsi::status_class(end.status) == 3 ? PathEvent::attempt_failed : PathEvent::refused,
+          end.why);
     case EndKind::login_failed:
       return apply(PathEvent::refused, end.why);
     case EndKind::redirected:
@@ -288,8 +288,8 @@ void Path::look() {
     detector_->on_nop_sent();
   }
   if (look.send_test && state() != PathState::probe) send_test();
-  services_.loop.start(look_timer_, std::max<io::Duration>(look.next - now,
-                                                           std::chrono::milliseconds(1)));
+  services_.loop.start(look_timer_,
+                       std::max<io::Duration>(look.next - now, std::chrono::milliseconds(1)));
   if (gives_up(look.verdict)) {
     apply(PathEvent::lost, to_string(look.verdict));
   } else if (look.verdict != PathVerdict::ok) {

@@ -51,8 +51,8 @@ struct PathCounters {
   uint64_t sessions = 0;
   uint64_t reads = 0, writes = 0, others = 0;
   uint64_t bytes_read = 0, bytes_written = 0;
-  uint64_t errors = 0;        // answers that were no success
-  uint64_t given_back = 0;    // commands that a session could not finish
+  uint64_t errors = 0;      // answers that were no success
+  uint64_t given_back = 0;  // commands that a session could not finish
   uint64_t pings = 0;
   uint64_t identity_errors = 0;
 };
@@ -156,9 +156,8 @@ class Path final : public initiator::SessionEvents {
   std::deque<Pending> pending_;  // events that follow from carrying out effects: a handful
   bool stepping_ = false;
 
-  initiator::Command test_{[](initiator::Command& command) noexcept {
-    static_cast<Path*>(command.owner)->on_tested();
-  }};
+  initiator::Command test_{
+      [](initiator::Command& command) noexcept { static_cast<Path*>(command.owner)->on_tested(); }};
   io::TimerOf<Path, &Path::on_timer> timer_{*this};
   io::TimerOf<Path, &Path::on_look> look_timer_{*this};
 };

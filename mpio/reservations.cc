@@ -127,10 +127,11 @@ void Reservations::use_key(uint64_t key, Done done) {
       done(base::fail(Errc::closed, "no path is usable: the key is registered when one is"));
       return finish();
     }
-    register_next(std::move(paths), [this, done = std::move(done)](Result<> result) mutable noexcept {
-      done(result);
-      finish();
-    });
+    register_next(std::move(paths),
+                  [this, done = std::move(done)](Result<> result) mutable noexcept {
+                    done(result);
+                    finish();
+                  });
   });
 }
 
@@ -145,11 +146,10 @@ void Reservations::register_next(std::vector<Path*> left, Done done) {
   }
   const scsi::PrOutParameters parameters{.service_action_key = key_, .aptpl = true};
   run(path,
-      scsi::build::persistent_reserve_out(scsi::ReserveOut::register_and_ignore,
-                                          std::nullopt),
+      scsi::build::persistent_reserve_out(scsi::ReserveOut::register_and_ignore, std::nullopt),
       &parameters,
-      [this, left = std::move(left), done = std::move(done)](Result<base::Bytes> result) mutable
-      noexcept {
+      [this, left = std::move(left),
+       done = std::move(done)](Result<base::Bytes> result) mutable noexcept {
         if (!result.has_value() && result.error().code != Errc::closed) {
           return done(std::unexpected(result.error()));
         }
@@ -180,8 +180,8 @@ void Reservations::admit(Path& path) {
     if (path.session_number() != session || path.state() != PathState::probe) return finish();
     run(path, scsi::build::persistent_reserve_in(scsi::ReserveIn::read_keys, kReservationBytes),
         nullptr, [this, &path](Result<base::Bytes> answer) noexcept {
-          const auto keys = answer.has_value() ? scsi::parse_read_keys(*answer)
-                                               : std::unexpected(answer.error());
+          const auto keys =
+              answer.has_value() ? scsi::parse_read_keys(*answer) : std::unexpected(answer.error());
           if (!keys.has_value()) {
             path.probed(PathEvent::attempt_failed, keys.error().what);
             return finish();
@@ -209,12 +209,14 @@ void Reservations::verify(Path& path) {
     if (path.session_number() != session || !in_service(path.state())) return finish();
     run(path, scsi::build::persistent_reserve_in(scsi::ReserveIn::read_keys, kReservationBytes),
         nullptr, [this, &path](Result<base::Bytes> answer) noexcept {
-          const auto keys = answer.has_value() ? scsi::parse_read_keys(*answer)
-                                               : std::unexpected(answer.error());
+          const auto keys =
+              answer.has_value() ? scsi::parse_read_keys(*answer) : std::unexpected(answer.error());
           if (keys.has_value() && keys->complete &&
               std::ranges::find(keys->keys, key_) == keys->keys.end()) {
-            LOG_WARNING(kLog, "path {}: the key {:016x} of this node is gone: no I/O until it is "
-                        "readmitted", path.settings().name, key_);
+            LOG_WARNING(kLog,
+                        "path {}: the key {:016x} of this node is gone: no I/O until it is "
+                        "readmitted",
+                        path.settings().name, key_);
             path.apply(PathEvent::key_missing);
           }
           finish();
@@ -272,16 +274,16 @@ void Reservations::read(GotState done) {
     }
     run(*path, scsi::build::persistent_reserve_in(scsi::ReserveIn::read_keys, kReservationBytes),
         nullptr, [this, path, done = std::move(done)](Result<base::Bytes> answer) mutable noexcept {
-          auto keys = answer.has_value() ? scsi::parse_read_keys(*answer)
-                                         : std::unexpected(answer.error());
+          auto keys =
+              answer.has_value() ? scsi::parse_read_keys(*answer) : std::unexpected(answer.error());
           if (!keys.has_value()) {
             done(std::unexpected(keys.error()));
             return finish();
           }
-          run(*path,
-              scsi::build::persistent_reserve_in(scsi::ReserveIn::read_reservation, 64), nullptr,
-              [this, keys = std::move(*keys), done = std::move(done)](
-                  Result<base::Bytes> held_answer) mutable noexcept {
+          run(*path, scsi::build::persistent_reserve_in(scsi::ReserveIn::read_reservation, 64),
+              nullptr,
+              [this, keys = std::move(*keys),
+               done = std::move(done)](Result<base::Bytes> held_answer) mutable noexcept {
                 const auto held = held_answer.has_value()
                                       ? scsi::parse_read_reservation(*held_answer)
                                       : std::unexpected(held_answer.error());

@@ -5,8 +5,8 @@
 // A path whose key is gone is never registered again by itself: somebody removed the key, which is
 // how a node is fenced, and registering would undo the fence.
 //
-// Owner: Device. One operation at a time, in the order of the calls: parallel registrations stall on
-// some arrays.
+// Owner: Device. One operation at a time, in the order of the calls: parallel registrations stall
+// on some arrays.
 
 #include <deque>
 #include <functional>

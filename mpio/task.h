@@ -28,7 +28,7 @@ struct Job {
   boost::intrusive::list_member_hook<> hook;  // Device: has more to send than tasks were free
   uint64_t next = 0;                          // bytes of it that have become tasks
   uint32_t tasks = 0;
-  int32_t error = 0;      // the first; what is not sent yet is not sent any more
+  int32_t error = 0;  // the first; what is not sent yet is not sent any more
   bool cancelled = false;
   bool expired = false;
   io::TimerOf<Job, &Job::on_deadline> deadline{*this};
@@ -39,11 +39,11 @@ struct Task {
 
   enum class State : uint8_t {
     idle,
-    waiting,   // for ghosts
-    ready,     // for a path
-    delayed,   // until `not_before`
-    on_path,   // with a session
-    fencing,   // the fate of its last attempt must be known first
+    waiting,  // for ghosts
+    ready,    // for a path
+    delayed,  // until `not_before`
+    on_path,  // with a session
+    fencing,  // the fate of its last attempt must be known first
   };
   // What the next command of it does.
   enum class Step : uint8_t { execute, read_back };
