@@ -1,0 +1,90 @@
+// A multipath device of the library, exported over NBD: what holdfast-mpiod does, with the one
+// switch that it must not have. `nofence` shows in a test what the fence is for.
+//
+//   mpio_export SOCKET TARGET LUN strict|ghost-tracked|nofence POLICY PORTAL...
+
+#include <fmt/core.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <string>
+#include <string_view>
+
+#include "common/base/random.h"
+#include "common/io/uring_loop.h"
+#include "common/scsi/report_luns.h"
+#include "mpio/device.h"
+#include "mpio/nbd_server.h"
+
+namespace holdfast {
+namespace {
+
+constexpr uint64_t kPoolBytes = 64 * 1024 * 1024;
+constexpr uint64_t kIsid = 0x80'0000'00e000;  // RFC 7143 11.12.5: random, qualifier by path
+
+class Exporter {
+ public:
+  Exporter(io::UringLoop& loop, io::BufferPool& pool, mpio::DeviceOptions options,
+           std::string socket)
+      : loop_(loop),
+        device_({loop, loop, random_}, pool, std::move(options)),
+        server_(loop, loop, pool, device_, {.name = "disk", .socket = std::move(socket)}) {}
+
+  void start() {
+    device_.start();
+    look();
+  }
+
+ private:
+  void look() noexcept {
+    if (!device_.known()) return loop_.start(timer_, std::chrono::milliseconds(10));
+    if (const auto started = server_.start(); !started.has_value()) {
+      fmt::print(stderr, "cannot export: {}\n", started.error().what);
+      std::exit(1);
+    }
+    fmt::print("ready\n");
+    std::fflush(stdout);
+  }
+
+  io::UringLoop& loop_;
+  base::SystemRandom random_;
+  mpio::Device device_;
+  mpio::NbdServer server_;
+  io::TimerOf<Exporter, &Exporter::look> timer_{*this};
+};
+
+int run(int argc, char** argv) {
+  if (argc < 7) {
+    fmt::print(stderr, "usage: mpio_export SOCKET TARGET LUN MODE POLICY PORTAL...\n");
+    return 2;
+  }
+  const std::string_view mode = argv[4];
+  const auto policy = mpio::parse_policy(argv[5]);
+  if (!policy.has_value()) return 2;
+  mpio::DeviceOptions options{.name = "disk", .policy = *policy};
+  options.lun = static_cast<uint16_t>(std::strtoul(argv[3], nullptr, 10));
+  options.ghost_tracked = mode == "ghost-tracked";
+  options.fence = mode != "nofence";
+  for (int i = 6; i < argc; ++i) {
+    const auto portal = io::Endpoint::parse(argv[i]);
+    if (!portal.has_value()) return 2;
+    mpio::PathSettings path{.name = argv[i], .lun = scsi::encode_lun(options.lun)};
+    path.session.portal = *portal;
+    path.session.login.initiator_name = "iqn.2026-11.org.holdfast:test-mpio";
+    path.session.login.target_name = argv[2];
+    path.session.login.isid = kIsid + static_cast<uint64_t>(i);
+    options.paths.push_back(std::move(path));
+  }
+  auto loop = io::UringLoop::open({});
+  auto pool = io::BufferPool::create(kPoolBytes);
+  if (!loop.has_value() || !pool.has_value()) return 1;
+  Exporter exporter(**loop, **pool, std::move(options), argv[1]);
+  (*loop)->post([&exporter]() noexcept { exporter.start(); });
+  (*loop)->run();
+  return 0;
+}
+
+}  // namespace
+}  // namespace holdfast
+
+int main(int argc, char** argv) { return holdfast::run(argc, argv); }

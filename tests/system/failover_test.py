@@ -1,0 +1,126 @@
+"""A write that hangs in the target's backing when its path dies: no promise to the client is broken,
+and no old write lands on newer data.
+
+W1 writes 0x11 and hangs in the delayed file system; its path is cut; W2 writes 0x22 to the same
+blocks. In the end the blocks must be 0x22, in both completion modes. Without the fence they are
+0x11, with no error anywhere: that is what the first test shows.
+"""
+
+import concurrent.futures
+import subprocess
+
+from holdfast import case, paths
+from holdfast.process import die_with_parent, run
+from holdfast.target import TARGET_NAME, Disk
+from holdfast.wire import Wire
+
+BLOCK = 4096
+OTHER = 1 << 20  # a place that nothing hangs at
+NOT_YET_S = 1.5
+
+
+class FailoverCase(case.TestCase):
+    def setUp(self):
+        super().setUp()
+        self.fs = self.slowfs()
+        self.daemon = self.target(disks=[
+            Disk("slow", path=str(self.fs.mount / "slow.img"), size="8MiB", extra={"thin": False})])
+        self.wires = [Wire(self.daemon.portal(path)) for path in (0, 1)]
+        for wire in self.wires:
+            self.addCleanup(wire.close)
+        pool = concurrent.futures.ThreadPoolExecutor(4)
+        self.addCleanup(pool.shutdown)
+        self.addCleanup(self.fs.clear)
+        self.in_background = pool.submit
+        self.socket = self.scratch / "disk.nbd"
+
+    def export(self, mode):
+        process = subprocess.Popen(
+            [paths.program("mpio_export"), self.socket, TARGET_NAME, "0", mode, "failover",
+             *(wire.address for wire in self.wires)],
+            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+            preexec_fn=die_with_parent())
+
+        def end():
+            process.kill()
+            process.wait()
+            process.stdout.close()
+        self.addCleanup(end)
+        self.assertEqual(process.stdout.readline(), "ready\n")
+
+    def qemu_io(self, *commands):
+        words = [word for command in commands for word in ("-c", command)]
+        return run(["qemu-io", "-f", "raw", *words, f"nbd+unix:///disk?socket={self.socket}"],
+                   deadline=60)
+
+    def write(self, value, offset=0):
+        return self.qemu_io(f"write -P {value} {offset} {BLOCK}")
+
+    def is_open(self, future, what):
+        with self.assertRaises(concurrent.futures.TimeoutError, msg=what):
+            future.result(NOT_YET_S)
+
+
+class LateWrite(FailoverCase):
+    def on_disk(self) -> set:
+        with open(self.fs.backing / "slow.img", "rb") as file:
+            return set(file.read(BLOCK))
+
+    def late_write(self, mode):
+        """W1 hangs in the backing, and its path is gone. The future of W1."""
+        self.export(mode)
+        self.fs.add("hang", op="write", hang=True, start=0, end=BLOCK, count=1)
+        first = self.in_background(self.write, 0x11)
+        self.wait_until(lambda: self.fs.held() == 1, "the write is in the backing")
+        self.wires[0].cut()
+        return first
+
+    def test_without_the_fence_the_old_write_lands_on_the_new_one(self):
+        self.late_write("nofence").result(30)
+        self.write(0x22)
+        self.assertEqual(self.on_disk(), {0x22})
+        self.fs.clear()
+        self.wait_until(lambda: self.on_disk() == {0x11}, "the old write has landed")
+
+    def test_strict_the_write_is_answered_when_nothing_of_it_can_land(self):
+        first = self.late_write("strict")
+        self.is_open(first, "answered although its first attempt may still land")
+        self.write(0x33, OTHER)  # what it has nothing to do with goes on
+        self.fs.clear()
+        first.result(30)
+        self.write(0x22)
+        self.assertEqual(self.on_disk(), {0x22})
+
+    def test_ghost_tracked_the_write_is_answered_and_what_overlaps_it_waits(self):
+        self.late_write("ghost-tracked").result(30)
+        second = self.in_background(self.write, 0x22)
+        self.is_open(second, "it overlaps a ghost, and was answered")
+        self.write(0x33, OTHER)
+        self.qemu_io(f"read -P 0x11 0 {BLOCK}")
+        self.fs.clear()
+        second.result(30)
+        self.assertEqual(self.on_disk(), {0x22})
+
+
+class Verified(FailoverCase):
+    """The paths go and come while blocks are written and read back."""
+
+    def test_each_path_in_turn(self):
+        self.export("strict")
+        for turn in range(6):
+            wire = self.wires[turn % 2]
+            writer = self.in_background(
+                self.qemu_io, *(f"write -P {turn + 1} {k * 65536} 65536" for k in range(64)),
+                *(f"read -P {turn + 1} {k * 65536} 65536" for k in range(64)))
+            wire.cut()
+            self.assertNotIn("error", writer.result(60).stdout)
+            wire.mend()
+            # Back in service, or the next turn would leave none.
+            self.wait_until(lambda: self.sessions() == 2, "both paths are back", 20)
+
+    def sessions(self):
+        return len(self.daemon.cli.json("session", "list"))
+
+
+if __name__ == "__main__":
+    case.main()
