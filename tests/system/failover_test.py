@@ -1,5 +1,5 @@
-"""A write that hangs in the target's backing when its path dies: no promise to the client is broken,
-and no old write lands on newer data.
+"""A write that hangs in the target's backing when its path dies: no promise to the client is
+broken, and no old write lands on newer data.
 
 W1 writes 0x11 and hangs in the delayed file system; its path is cut; W2 writes 0x22 to the same
 blocks. In the end the blocks must be 0x22, in both completion modes. Without the fence they are
