@@ -1,7 +1,9 @@
 // A multipath device of the library, exported over NBD: what holdfast-mpiod does, with the one
 // switch that it must not have. `nofence` shows in a test what the fence is for.
 //
-//   mpio_export SOCKET TARGET LUN strict|ghost-tracked|nofence POLICY PORTAL...
+//   mpio_export [--key KEY] SOCKET TARGET LUN strict|ghost-tracked|nofence POLICY PORTAL...
+//
+// With a key it registers it, as the owner of a node's key does, before it exports the device.
 
 #include <fmt/core.h>
 
@@ -25,8 +27,9 @@ constexpr uint64_t kIsid = 0x80'0000'00e000;  // RFC 7143 11.12.5: random, quali
 class Exporter {
  public:
   Exporter(io::UringLoop& loop, io::BufferPool& pool, mpio::DeviceOptions options,
-           std::string socket)
+           std::string socket, uint64_t key)
       : loop_(loop),
+        key_(key),
         device_({loop, loop, random_}, pool, std::move(options)),
         server_(loop, loop, pool, device_, {.name = "disk", .socket = std::move(socket)}) {}
 
@@ -38,6 +41,17 @@ class Exporter {
  private:
   void look() noexcept {
     if (!device_.known()) return loop_.start(timer_, std::chrono::milliseconds(10));
+    if (key_ == 0) return export_it();
+    device_.use_key(key_, [this](base::Result<> registered) noexcept {
+      if (!registered.has_value()) {
+        fmt::print(stderr, "cannot register: {}\n", registered.error().what);
+        std::exit(1);
+      }
+      export_it();
+    });
+  }
+
+  void export_it() {
     if (const auto started = server_.start(); !started.has_value()) {
       fmt::print(stderr, "cannot export: {}\n", started.error().what);
       std::exit(1);
@@ -47,6 +61,7 @@ class Exporter {
   }
 
   io::UringLoop& loop_;
+  const uint64_t key_;
   base::SystemRandom random_;
   mpio::Device device_;
   mpio::NbdServer server_;
@@ -54,8 +69,14 @@ class Exporter {
 };
 
 int run(int argc, char** argv) {
+  uint64_t key = 0;
+  if (argc > 2 && std::string_view(argv[1]) == "--key") {
+    key = std::strtoull(argv[2], nullptr, 0);
+    argc -= 2;
+    argv += 2;
+  }
   if (argc < 7) {
-    fmt::print(stderr, "usage: mpio_export SOCKET TARGET LUN MODE POLICY PORTAL...\n");
+    fmt::print(stderr, "usage: mpio_export [--key KEY] SOCKET TARGET LUN MODE POLICY PORTAL...\n");
     return 2;
   }
   const std::string_view mode = argv[4];
@@ -78,7 +99,7 @@ int run(int argc, char** argv) {
   auto loop = io::UringLoop::open({});
   auto pool = io::BufferPool::create(kPoolBytes);
   if (!loop.has_value() || !pool.has_value()) return 1;
-  Exporter exporter(**loop, **pool, std::move(options), argv[1]);
+  Exporter exporter(**loop, **pool, std::move(options), argv[1], key);
   (*loop)->post([&exporter]() noexcept { exporter.start(); });
   (*loop)->run();
   return 0;

@@ -9,7 +9,7 @@ blocks. In the end the blocks must be 0x22, in both completion modes. Without th
 import concurrent.futures
 import subprocess
 
-from holdfast import case, paths
+from holdfast import case, iscsi, paths, scsi
 from holdfast.process import die_with_parent, run
 from holdfast.target import TARGET_NAME, Disk
 from holdfast.wire import Wire
@@ -34,9 +34,10 @@ class FailoverCase(case.TestCase):
         self.in_background = pool.submit
         self.socket = self.scratch / "disk.nbd"
 
-    def export(self, mode):
+    def export(self, mode, key=None):
+        words = [] if key is None else ["--key", str(key)]
         process = subprocess.Popen(
-            [paths.program("mpio_export"), self.socket, TARGET_NAME, "0", mode, "failover",
+            [paths.program("mpio_export"), *words, self.socket, TARGET_NAME, "0", mode, "failover",
              *(wire.address for wire in self.wires)],
             stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
             preexec_fn=die_with_parent())
@@ -46,6 +47,7 @@ class FailoverCase(case.TestCase):
             process.wait()
             process.stdout.close()
         self.addCleanup(end)
+        self.exporter = process
         self.assertEqual(process.stdout.readline(), "ready\n")
 
     def qemu_io(self, *commands):
@@ -120,6 +122,49 @@ class Verified(FailoverCase):
 
     def sessions(self):
         return len(self.daemon.cli.json("session", "list"))
+
+
+class Key(FailoverCase):
+    """A node whose key was preempted is fenced: it writes nothing, and never registers again."""
+
+    KEY, OTHER_KEY = 0xA1, 0xB2
+
+    def keys(self) -> list:
+        return sorted(int(each["key"], 16) for disk in self.daemon.cli.json("reservation", "list")
+                      for each in disk["reservation"]["registrants"])
+
+    def test_every_path_is_registered_and_a_path_that_returns_too(self):
+        self.export("strict", self.KEY)
+        self.wait_until(lambda: self.keys() == [self.KEY] * 2, "both paths are registered")
+        self.wires[0].cut()
+        self.write(0x11)
+        self.wires[0].mend()
+        self.wait_until(lambda: len(self.daemon.cli.json("session", "list")) == 2, "it is back", 20)
+        self.write(0x22)
+        self.assertEqual(self.keys(), [self.KEY] * 2)
+
+    def test_without_its_key_it_writes_nothing_and_does_not_come_back(self):
+        self.export("strict", self.KEY)
+        self.wait_until(lambda: self.keys() == [self.KEY] * 2, "both paths are registered")
+        self.write(0x11)
+        other = iscsi.Session.open(self.daemon.portal(0), TARGET_NAME, isid=0x80_0000_0000F0)
+        self.addCleanup(other.close)
+        other.ready(0)
+        self.assertTrue(other.pr_out(scsi.PrOut.REGISTER, new_key=self.OTHER_KEY).good)
+        self.assertTrue(other.pr_out(scsi.PrOut.RESERVE, key=self.OTHER_KEY, type=5).good)
+        self.assertTrue(other.pr_out(scsi.PrOut.PREEMPT_AND_ABORT, key=self.OTHER_KEY,
+                                     new_key=self.KEY, type=5).good)
+        late = self.in_background(self.write, 0x22)
+        self.is_open(late, "a fenced node has written")
+        self.wires[0].cut()  # nor does a path that logs in anew bring the key back
+        self.wires[0].mend()
+        self.is_open(late, "a fenced node has written")
+        self.assertEqual(self.keys(), [self.OTHER_KEY])
+        with open(self.fs.backing / "slow.img", "rb") as file:
+            self.assertEqual(set(file.read(BLOCK)), {0x11})
+        self.exporter.kill()
+        with self.assertRaises(Exception):
+            late.result(30)
 
 
 if __name__ == "__main__":
