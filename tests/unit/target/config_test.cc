@@ -10,7 +10,6 @@
 #include <fstream>
 
 #include "common/daemon/limits.h"
-#include "target/config_limits.h"
 
 namespace holdfast::target {
 namespace {
