@@ -75,10 +75,11 @@ class Wire:
     @staticmethod
     def _reset(end):
         try:
+            # The reset leaves at the close.
             end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             end.shutdown(socket.SHUT_RDWR)
         except OSError:
-            pass
+            pass  # the other relay, or the peer, was first
         end.close()
 
     def cut(self):
@@ -88,9 +89,7 @@ class Wire:
         with self.lock:
             ends, self.ends = self.ends, []
         for end in ends:
-            # The reset leaves at the close; a relay that sleeps in recv() is woken by it too.
-            end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            self._reset(end)
+            self._reset(end)  # a relay that sleeps in recv() wakes up, and may have closed it itself
         self.flowing.set()
 
     def stall(self):
