@@ -89,7 +89,7 @@ class Wire:
         with self.lock:
             ends, self.ends = self.ends, []
         for end in ends:
-            self._reset(end)  # a relay that sleeps in recv() wakes up, and may have closed it itself
+            self._reset(end)  # a relay that sleeps in recv() wakes up, or has closed it itself
         self.flowing.set()
 
     def stall(self):
