@@ -58,7 +58,7 @@ class LunProbe {
   void run();
   void next();
   void on_done() noexcept;
-  void finish(base::Result<LunFacts> result);
+  void give_up(base::Errc code, const char* why);
 
   base::Result<> take_inquiry(base::Bytes data);
   base::Result<> take_pages(base::Bytes data);
