@@ -62,6 +62,7 @@ void Device::stop(std::move_only_function<void() noexcept> stopped) {
   services_.loop.stop(no_path_timer_);
   reservations_->stop();
   fail_all(-ENOLINK);
+  for (auto& watch : std::exchange(ghost_watches_, {})) give_up(std::move(watch));
   for (const auto& path : paths_) path->apply(PathEvent::disable, "the device ends");
   for (size_t i = 0; i < fences_.size(); ++i) {
     if (!fences_[i]->finished()) fences_[i]->abandon();
@@ -73,6 +74,7 @@ void Device::check_stopped() {
   if (!stopping_ || !stopped_) return;
   const bool rest = std::ranges::all_of(paths_, [](const auto& path) { return path->at_rest(); });
   if (!rest || jobs_in_use_ > 0 || !fences_.empty() || !completed_.empty()) return;
+  if (!reservations_->idle()) return;
   services_.loop.stop(delay_timer_);
   services_.loop.stop(housekeeping_timer_);
   std::exchange(stopped_, nullptr)();
@@ -123,7 +125,7 @@ void Device::tell(io::BlockEvent::Kind kind, const char* path, const char* why) 
   if (listener_ != nullptr) listener_->on_block_event({.kind = kind, .path = path, .why = why});
 }
 
-// Weights of paths that came back, and deadlines that nothing else looks at.
+// Weights of paths that came back; ghosts of several sessions, which no single fence clears.
 void Device::on_housekeeping() noexcept {
   const io::Instant now = services_.loop.now();
   for (const auto& path : paths_) {
@@ -135,6 +137,10 @@ void Device::on_housekeeping() noexcept {
     if (load.failback_ready) load.weight = kFullWeight;
   }
   services_.loop.start(housekeeping_timer_, kHousekeeping);
+  if (ghosts_.next_expiry().value_or(io::Instant::max()) <= now) {
+    ghosts_.clear_expired(now);
+    release_ghost_waiters();
+  }
   check_stopped();
   if (!stopping_) pump();
 }

@@ -6,8 +6,7 @@
 // Owner: the daemon, or whoever embeds the library. One loop's; no call calls back.
 //   device_io.cc        requests into commands, commands onto paths
 //   device_recovery.cc  what becomes of a command that was not answered with success
-//   device_paths.cc     paths, identity, fences
-//   device_keys.cc      reservations
+//   device_paths.cc     paths, identity, unit attentions, fences
 
 #include <boost/intrusive/list.hpp>
 #include <memory>
@@ -23,6 +22,7 @@
 #include "mpio/retry.h"
 #include "mpio/target_table.h"
 #include "mpio/task.h"
+#include "mpio/unit_attention.h"
 
 namespace holdfast::mpio {
 
@@ -61,7 +61,8 @@ class Device final : public io::SharedBlockDevice, public PathOwner, public Fenc
   ~Device() override;
 
   void start();
-  // Requests end with -ENOLINK, paths log out. `stopped` once, within kStopLimit.
+  // Requests end with -ENOLINK, waits for ghosts with Errc::closed, paths log out. `stopped` once,
+  // within kDrainLimit + kLogoutLimit.
   void stop(std::move_only_function<void() noexcept> stopped);
   // A path has been in service: size and identity are known.
   bool known() const { return identity_.has_value(); }
@@ -111,6 +112,10 @@ class Device final : public io::SharedBlockDevice, public PathOwner, public Fenc
   using FlightList = List<Task, &Task::path_hook>;
   using JobList = List<Job, &Job::hook>;
   using RequestList = List<io::Op, &io::Op::hook>;
+  struct GhostWatch {
+    GhostWaiter waiter;
+    Done done;
+  };
 
   // device_io.cc
   bool valid(const io::BlockRequest& request) const;
@@ -126,6 +131,7 @@ class Device final : public io::SharedBlockDevice, public PathOwner, public Fenc
   void widen(Path& path);
   void take_extents(Task& task);
   void finish(Task& task, int32_t error);
+  void reuse(Task& task);
   void finish_if_done(Job& job);
   void complete(io::BlockRequest& request, int32_t result);
   void on_completions(int32_t) noexcept;
@@ -141,11 +147,13 @@ class Device final : public io::SharedBlockDevice, public PathOwner, public Fenc
   void delay(Task& task, io::Duration delay);
   void on_delayed() noexcept;
   void on_job_deadline(Job& job);
+  void end_early(Job& job, int32_t error);
   void end_task_early(Task& task);
   void abort_on_path(Task& task);
   void fail_all(int32_t error);
   void after_fence(SessionId session);
   void release_ghost_waiters();
+  void give_up(std::unique_ptr<GhostWatch> watch);
   void on_no_path_timeout() noexcept;
   void update_no_path();
 
@@ -164,6 +172,8 @@ class Device final : public io::SharedBlockDevice, public PathOwner, public Fenc
   void on_fence_waits(Fence& fence) noexcept override;
   void on_fence_cleared(Fence& fence) noexcept override;
   void on_fence_finished(Fence& fence) noexcept override;
+  void on_unit_reset() noexcept override;
+  bool is_ours(Path& path, const scsi::Sense& sense) const;
   void update_tier(Path& path);
   void take_facts(const initiator::LunFacts& facts);
   void tell(io::BlockEvent::Kind kind, const char* path = "", const char* why = "");
@@ -183,10 +193,7 @@ class Device final : public io::SharedBlockDevice, public PathOwner, public Fenc
   std::vector<std::unique_ptr<Fence>> fences_;
   Ghosts ghosts_;
   RetryBudget retry_budget_;
-  struct GhostWatch {
-    GhostWaiter waiter;
-    Done done;
-  };
+  AttentionFilter attentions_;
   std::vector<std::unique_ptr<GhostWatch>> ghost_watches_;
   std::vector<QueueLimit> queue_limits_;  // by path
   std::vector<uint32_t> slow_start_;      // by path

@@ -84,7 +84,6 @@ void Device::begin(io::BlockRequest& request) {
   job.next = 0;
   job.tasks = 0;
   job.error = 0;
-  job.cancelled = job.expired = false;
   if (request.timeout > io::Duration::zero()) {
     services_.loop.start(job.deadline, request.timeout);
   }
@@ -211,7 +210,7 @@ void Device::pump() {
     // A session that ends gives back its commands before its path hears of the end: what it gives
     // back must not go to it again, for it would stay there.
     if (path != kNoPath && !paths_[path]->carries_io()) {
-      update_tier(*paths_[path]);
+      loads_[path].tier = PathTier::unusable;  // on_path_state() says the rest
       continue;
     }
     if (path == kNoPath || !paths_[path]->session()->has_slot() || !prepare(task)) return;
@@ -391,15 +390,18 @@ void Device::take_extents(Task& task) {
 // The task ends; its job does when all of them have.
 void Device::finish(Task& task, int32_t error) {
   Job& job = *task.job;
-  if (error != 0 && job.error == 0) job.error = error;
+  // That a write may still land says more than why another part of the request failed.
+  if (error != 0 && (job.error == 0 || error == -ETIMEDOUT)) job.error = error;
   task.scratch = {};
   task.state = Task::State::idle;
   task.job = nullptr;
-  free_tasks_.push_back(&task);
+  if (!task.abort.busy()) reuse(task);  // else when the session gives its ABORT TASK back
   --job.tasks;
   if (job.error == 0) feed(job);
   finish_if_done(job);
 }
+
+void Device::reuse(Task& task) { free_tasks_.push_back(&task); }
 
 void Device::finish_if_done(Job& job) {
   if (job.tasks > 0) return;

@@ -149,23 +149,35 @@ void Device::take_facts(const initiator::LunFacts& facts) {
 
 // --- attentions ---
 
+// Did we cause this reset ourselves? The first attention of a session tells of the login, unless
+// no other session was there to see that the target did not restart meanwhile.
+bool Device::is_ours(Path& path, const scsi::Sense& sense) const {
+  if (sense.same_code(scsi::kNexusLoss)) return true;
+  if (in_service(path.state())) return path.take_expected_reset();
+  const bool witness =
+      std::ranges::any_of(paths_, [](const auto& each) { return each->carries_io(); });
+  return witness || path.session_number() == 1;
+}
+
+// A unit attention comes once per nexus. What belongs to a nexus (key, access state) is looked at
+// on each path, what belongs to the unit is told once.
 void Device::on_unit_attention(Path& path, const scsi::Sense& sense) noexcept {
   if (sense.key != scsi::SenseKey::unit_attention) return;
-  const auto is = [&sense](const scsi::Sense& code) { return sense.same_code(code); };
-  if (is(scsi::kReservationsPreempted) || is(scsi::kReservationsReleased) ||
-      is(scsi::kRegistrationsPreempted)) {
+  const Attention attention = classify_attention(sense.asc, sense.ascq);
+  const bool ours = attention == Attention::reset && is_ours(path, sense);
+  const bool first = attentions_.first(attention, ours, services_.loop.now());
+  const AttentionTasks tasks = tasks_of(attention, ours, info_.volatile_cache);
+  if (first && tasks.has(AttentionTask::report_preempted)) {
     tell(io::BlockEvent::Kind::preempted, path.settings().name.c_str());
-    return reservations_->verify(path);
   }
-  if (is(scsi::kCapacityChanged) || is(scsi::kAsymmetricAccessChanged) ||
-      is(scsi::kReportedLunsChanged) || sense.asc == 0x3f || is(scsi::kModeParametersChanged)) {
-    return path.refresh();
+  if (first && tasks.has(AttentionTask::report_cache_lost)) {
+    tell(io::BlockEvent::Kind::cache_lost, path.settings().name.c_str());
   }
-  // Power on and resets: what a volatile cache held may be gone, unless the reset was our own.
-  const bool reset = sense.asc == 0x29 && sense.ascq <= 0x04;
-  if (!reset || !info_.volatile_cache || !in_service(path.state())) return;
-  tell(io::BlockEvent::Kind::cache_lost, path.settings().name.c_str());
-  reservations_->verify(path);
+  if (tasks.has(AttentionTask::verify_registration)) reservations_->verify(path);
+  const bool asks = tasks.has(AttentionTask::read_mode) || tasks.has(AttentionTask::read_access) ||
+                    tasks.has(AttentionTask::read_capacity) || tasks.has(AttentionTask::rescan) ||
+                    tasks.has(AttentionTask::reprobe);
+  if (asks) path.refresh();
 }
 
 void Device::on_access_refused(Path& path, const scsi::Sense&) noexcept {
@@ -223,6 +235,11 @@ void Device::on_fence_waits(Fence& fence) noexcept {
 void Device::on_fence_cleared(Fence& fence) noexcept {
   if (fence.plan().proof() == FenceProof::time) ++counters_.fences_by_time;
   after_fence(fence.session());
+}
+
+// The reset is reported to every nexus.
+void Device::on_unit_reset() noexcept {
+  for (const auto& path : paths_) path->expect_reset();
 }
 
 void Device::on_fence_finished(Fence& fence) noexcept {

@@ -63,14 +63,21 @@ void Device::recover(Task& task) {
   const initiator::Command& command = task.command;
   if (command.outcome == initiator::Outcome::unanswered && options_.fence &&
       waits_for_ghosts(task.job->request->kind) && task.step == Task::Step::execute) {
+    const io::Instant now = services_.loop.now();
     ghosts_.add({.range = {task.offset, task.length},
                  .session = task.session,
-                 .since = services_.loop.now()});
+                 .since = now,
+                 .held_until = options_.ghost_hold ? std::optional(now + *options_.ghost_hold)
+                                                   : std::nullopt});
   }
   if (outcome == RequestOutcome::unit_attention) on_unit_attention(path, command.sense);
   if (outcome == RequestOutcome::task_set_full) {
     queue_limits_[path.index()].on_task_set_full(path.load().in_flight() + 1);
     widen(path);
+  }
+  if (task.job->error != 0) {  // its time is up, it was cancelled, or another part of it failed
+    const bool may_land = command.outcome == initiator::Outcome::unanswered;
+    return finish(task, may_land ? -ETIMEDOUT : task.job->error);
   }
   // A unit without WRITE SAME is written to instead.
   if (outcome == RequestOutcome::illegal_request && task.job->request->kind == Kind::write_zeroes &&
@@ -80,10 +87,6 @@ void Device::recover(Task& task) {
   if (outcome == RequestOutcome::illegal_request && no_write_same_ &&
       task.job->request->kind == Kind::write_zeroes && command.data_bytes < task.length) {
     return split_zeroes(task);
-  }
-  if (task.job->expired || task.job->cancelled) {
-    const bool may_land = command.outcome == initiator::Outcome::unanswered;
-    return finish(task, task.job->expired || may_land ? -ETIMEDOUT : -ECANCELED);
   }
   retry(task, decide(kind_of(task), outcome, task.retry,
                      {.mode = options_.ghost_tracked ? CompletionMode::ghost_tracked
@@ -212,21 +215,25 @@ void Device::on_delayed() noexcept {
 void Job::on_deadline() noexcept { device.on_job_deadline(*this); }
 
 void Device::on_job_deadline(Job& job) {
-  job.expired = true;
-  if (job.error == 0) job.error = -ETIMEDOUT;
-  for (const auto& task : tasks_) {
-    if (task->job == &job) end_task_early(*task);
-  }
-  if (job.request != nullptr) finish_if_done(job);
+  end_early(job, -ETIMEDOUT);
   run_waiting_requests();
   pump();
 }
 
+// What no session holds of it ends now; what one holds is aborted. The job may be over after this,
+// and even be another request's.
+void Device::end_early(Job& job, int32_t error) {
+  const io::BlockRequest* const request = job.request;
+  if (job.error == 0) job.error = error;
+  for (const auto& task : tasks_) {
+    if (job.request == request && task->job == &job) end_task_early(*task);
+  }
+  if (job.request == request) finish_if_done(job);
+}
+
 // One that no path has now ends at once; one that has been sent must be known to be over.
 void Device::end_task_early(Task& task) {
-  const int32_t error = task.job->expired      ? -ETIMEDOUT
-                        : task.job->error != 0 ? task.job->error
-                                               : -ECANCELED;
+  const int32_t error = task.job->error;
   switch (task.state) {
     case Task::State::idle:
       return;
@@ -243,8 +250,8 @@ void Device::end_task_early(Task& task) {
     case Task::State::fencing:  // it may still land: its ghost stays
       fencing_.erase(TaskList::s_iterator_to(task));
       return finish(task, -ETIMEDOUT);
-    case Task::State::on_path:
-      return abort_on_path(task);
+    case Task::State::on_path:  // a device that ends drains its paths
+      return stopping_ ? void() : abort_on_path(task);
   }
 }
 
@@ -265,6 +272,7 @@ void Device::abort_on_path(Task& task) {
 
 void Task::on_aborted(initiator::TaskManagement& function) noexcept {
   Task& task = *static_cast<Task*>(function.owner);
+  if (task.state == State::idle) return task.device.reuse(task);
   if (task.state != State::on_path || !task.aborting) return;
   // It is complete when the target says so; any other answer leaves the command open.
   if (function.answered && function.response == iscsi::TaskResponse::function_complete) return;
@@ -280,13 +288,7 @@ void Device::cancel(io::BlockRequest& request) {
   if (!request.busy()) return;
   for (const auto& job : jobs_) {
     if (job->request != &request) continue;
-    job->cancelled = true;
-    job->error = job->error != 0 ? job->error : -ECANCELED;
-    for (const auto& task : tasks_) {
-      if (task->job == job.get()) end_task_early(*task);
-    }
-    if (job->request != nullptr) finish_if_done(*job);
-    return;
+    return end_early(*job, -ECANCELED);
   }
   for (io::Op& waiting : requests_) {
     if (&waiting != &request) continue;
@@ -308,12 +310,7 @@ void Device::fail_all(int32_t error) {
     for (const auto& task : tasks_) {
       on_path |= task->job == job.get() && task->state == Task::State::on_path;
     }
-    if (on_path && !stopping_) continue;
-    if (job->error == 0) job->error = error;
-    for (const auto& task : tasks_) {
-      if (task->job == job.get() && task->state != Task::State::on_path) end_task_early(*task);
-    }
-    if (job->request != nullptr) finish_if_done(*job);
+    if (!on_path || stopping_) end_early(*job, error);
   }
 }
 
@@ -356,13 +353,21 @@ void Device::release_ghost_waiters() {
 void Device::wait_ghosts(uint64_t offset, uint64_t length, Done done) {
   auto watch = std::make_unique<GhostWatch>();
   watch->waiter.range = {offset, length};
-  if (ghosts_.overlaps(watch->waiter.range)) {
-    watch->done = std::move(done);
+  watch->done = std::move(done);
+  if (!ghosts_.overlaps(watch->waiter.range)) {
+    services_.loop.post([watch = std::move(watch)]() noexcept { watch->done({}); });
+  } else if (stopping_) {
+    give_up(std::move(watch));
+  } else {
     ghosts_.wait(watch->waiter);
     ghost_watches_.push_back(std::move(watch));
-    return;
   }
-  services_.loop.post([done = std::move(done)]() mutable noexcept { done({}); });
+}
+
+void Device::give_up(std::unique_ptr<GhostWatch> watch) {
+  services_.loop.post([watch = std::move(watch)]() noexcept {
+    watch->done(base::fail(base::Errc::closed, "the device ends, and a write may still land"));
+  });
 }
 
 // --- without a path ---

@@ -153,6 +153,7 @@ void Fence::begin_unit_reset() {
   if (reset_.busy()) return;
   Path* survivor = owner_.survivor(dead_);
   if (survivor == nullptr) return answer(FenceStep::unit_reset, FenceOutcome::failed);
+  owner_.on_unit_reset();
   reset_.function = iscsi::TaskFunction::logical_unit_reset;
   reset_.lun = survivor->settings().lun;
   survivor->session()->manage(reset_);

@@ -146,6 +146,7 @@ void Path::on_up() noexcept {
   detector_.emplace(*profile_, services_.loop.now());
   load_.restart();
   outstanding_ = 0;
+  reset_expected_until_ = {};
   apply(PathEvent::logged_in);
   look();
 }
@@ -245,6 +246,12 @@ void Path::probed(PathEvent verdict, const char* why) {
   apply(verdict, why);
 }
 
+void Path::expect_reset() { reset_expected_until_ = services_.loop.now() + kFenceStepLimit; }
+
+bool Path::take_expected_reset() {
+  return std::exchange(reset_expected_until_, io::Instant{}) > services_.loop.now();
+}
+
 // --- detection ---
 
 void Path::on_received() noexcept {
@@ -307,10 +314,12 @@ void Path::send_test() {
 }
 
 void Path::on_tested() noexcept {
-  if (test_.outcome != initiator::Outcome::answered ||
-      test_.status != scsi::Status::check_condition) {
+  if (test_.outcome != initiator::Outcome::answered) return;
+  if (test_.status == scsi::Status::good) {
+    if (carries_io() && load_.tier == PathTier::unusable) refresh();  // it serves again
     return;
   }
+  if (test_.status != scsi::Status::check_condition) return;
   if (test_.sense.key == scsi::SenseKey::unit_attention) {
     owner_.on_unit_attention(*this, test_.sense);
   } else if (is_access_refusal(test_.sense)) {

@@ -88,6 +88,10 @@ class Path final : public initiator::SessionEvents {
     return session_ == nullptr && state() != PathState::fencing && state() != PathState::failed;
   }
 
+  // This node resets the unit: the path's next unit attention of a reset is no news.
+  void expect_reset();
+  bool take_expected_reset();
+
   // A request was given to the session, or has come back.
   uint32_t count_submitted(SizeClass size);  // PathLoad::on_submitted()
   void count_completed();
@@ -148,6 +152,7 @@ class Path final : public initiator::SessionEvents {
   uint64_t session_number_ = 0;
   PathCounters counters_;
   uint32_t outstanding_ = 0;
+  io::Instant reset_expected_until_{};
 
   struct Pending {
     PathEvent event;

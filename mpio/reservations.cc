@@ -119,16 +119,19 @@ void Reservations::on_command_done() noexcept {
 void Reservations::use_key(uint64_t key, Done done) {
   add([this, key, done = std::move(done)]() mutable noexcept {
     key_ = key;
+    unregistered_yet_ = true;
+    registered_ = 0;
     std::vector<Path*> paths;
     for (const auto& path : device_.paths()) {
       if (path->carries_io()) paths.push_back(path.get());
     }
-    if (paths.empty()) {
-      done(base::fail(Errc::closed, "no path is usable: the key is registered when one is"));
-      return finish();
-    }
     register_next(std::move(paths),
                   [this, done = std::move(done)](Result<> result) mutable noexcept {
+                    if (result.has_value() && registered_ == 0) {
+                      result = base::fail(Errc::closed,
+                                          "no path is usable: the key is registered "
+                                          "when one is");
+                    }
                     done(result);
                     finish();
                   });
@@ -152,6 +155,10 @@ void Reservations::register_next(std::vector<Path*> left, Done done) {
        done = std::move(done)](Result<base::Bytes> result) mutable noexcept {
         if (!result.has_value() && result.error().code != Errc::closed) {
           return done(std::unexpected(result.error()));
+        }
+        if (result.has_value()) {
+          ++registered_;
+          unregistered_yet_ = false;
         }
         register_next(std::move(left), std::move(done));
       });
@@ -178,6 +185,7 @@ void Reservations::admit(Path& path) {
   if (key_ == 0) return path.probed(PathEvent::probe_passed);
   add([this, &path, session = path.session_number()]() mutable noexcept {
     if (path.session_number() != session || path.state() != PathState::probe) return finish();
+    if (unregistered_yet_) return register_and_admit(path);
     run(path, scsi::build::persistent_reserve_in(scsi::ReserveIn::read_keys, kReservationBytes),
         nullptr, [this, &path](Result<base::Bytes> answer) noexcept {
           const auto keys =
@@ -190,16 +198,19 @@ void Reservations::admit(Path& path) {
             path.probed(PathEvent::key_missing);
             return finish();
           }
-          // Another nexus of this node has it: we are not fenced.
-          register_next({&path}, [this, &path](Result<> result) noexcept {
-            if (result.has_value()) {
-              path.probed(PathEvent::probe_passed);
-            } else {
-              path.probed(PathEvent::attempt_failed, result.error().what);
-            }
-            finish();
-          });
+          register_and_admit(path);  // another nexus of this node has it: we are not fenced
         });
+  });
+}
+
+void Reservations::register_and_admit(Path& path) {
+  register_next({&path}, [this, &path](Result<> result) noexcept {
+    if (result.has_value()) {
+      path.probed(PathEvent::probe_passed);
+    } else {
+      path.probed(PathEvent::attempt_failed, result.error().what);
+    }
+    finish();
   });
 }
 

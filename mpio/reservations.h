@@ -64,12 +64,17 @@ class Reservations {
   void on_command_done() noexcept;
   void on_timeout() noexcept;
   void register_next(std::vector<Path*> left, Done done);
+  void register_and_admit(Path& path);
   void change(scsi::ReserveOut action, scsi::PrType type, uint64_t victim, Done done);
   Path* any_path();
 
   Device& device_;
   io::Loop& loop_;
   uint64_t key_ = 0;
+  // The owner chose the key when no path could take it: the next one that can is not asked whether
+  // it is still there.
+  bool unregistered_yet_ = false;
+  size_t registered_ = 0;  // paths, by the registration under way
   bool stopping_ = false;
   bool running_ = false;
   std::deque<Operation> queue_;

@@ -324,7 +324,8 @@ RetryDecision after_read_back(RequestKind kind, ReadBack found, RetryHistory& hi
       history.uncertain = false;
       return kAgain;
     case ReadBack::different:
-      return fail(kind == RequestKind::reserve_out ? EBADE : EILSEQ);
+      // It may have been executed, and what it wrote be overwritten since: EILSEQ would deny that.
+      return kind == RequestKind::reserve_out ? fail(EBADE) : kUnsure;
   }
   return kUnsure;
 }

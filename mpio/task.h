@@ -29,8 +29,6 @@ struct Job {
   uint64_t next = 0;                          // bytes of it that have become tasks
   uint32_t tasks = 0;
   int32_t error = 0;  // the first; what is not sent yet is not sent any more
-  bool cancelled = false;
-  bool expired = false;
   io::TimerOf<Job, &Job::on_deadline> deadline{*this};
 };
 

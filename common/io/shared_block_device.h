@@ -19,11 +19,11 @@ namespace holdfast::io {
 //   -EILSEQ    compare_and_write: the medium holds something else; `mismatch_offset` says where
 //   -ETIMEDOUT the deadline, or the longest time without any path, went by. A write may still land:
 //              its range stays a ghost (wait_ghosts)
-//   -ECANCELED cancel() came in time: nothing of it was, or will be, executed
+//   -ECANCELED cancel() came in time: no more of it will be executed than was until then
 //   -ENOLINK   the device is being closed, or the administrator failed its queue
 //   -ENOSPC    a thin device is full     -EROFS  write protected
-//   -EUCLEAN   executed at most once, and nobody can tell whether: only for requests that cannot be
-//              read back, never for reads and plain writes
+//   -EUCLEAN   executed at most once, and nobody can tell whether: a compare_and_write whose place
+//              holds neither its data nor its comparand; never reads and plain writes
 //   -EIO       the medium says so; no other path would help
 //   -EINVAL    misaligned, or beyond the end
 struct BlockRequest : Op {

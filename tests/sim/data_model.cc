@@ -93,6 +93,15 @@ void DataModel::barrier(WriteId id, Duration now) {
   for_each_entry(id, [&](Entry& entry) { entry.end = std::min(entry.end, now); });
 }
 
+void DataModel::overwritten(WriteId id, Range range, Duration began) {
+  if (!open_.contains(id)) return;
+  for (uint64_t i = 0; i < range.count; ++i) {
+    for (Entry& entry : sectors_[range.first + i]) {
+      if (entry.id == id) entry.end = std::min(entry.end, began);
+    }
+  }
+}
+
 void DataModel::lift_barrier(WriteId id) {
   if (!open_.contains(id)) return;
   for_each_entry(id, [](Entry& entry) { entry.end = kNever; });

@@ -49,6 +49,9 @@ class DataModel {
   void barrier(WriteId id, Duration now);
   // The barrier held only while something kept the write's nexus out, and that is over.
   void lift_barrier(WriteId id);
+  // A later write of the range, begun at `began`, is done: where both were, the older one, if it
+  // lands at all, has landed before it.
+  void overwritten(WriteId id, Range range, Duration began);
   bool is_open(WriteId id) const { return open_.contains(id); }
 
   // --- reads ---

@@ -261,7 +261,8 @@ TEST_F(RetryTest, ReadingBackDecides) {
   EXPECT_EQ(after_read_back(Kind::compare_and_write, ReadBack::executed, history_).action,
             Action::complete);
   EXPECT_EQ(text(after_read_back(Kind::compare_and_write, ReadBack::different, history_)),
-            "fail " + std::to_string(EILSEQ));
+            "fail " + std::to_string(EUCLEAN))
+      << "executed, and overwritten since?";
   EXPECT_EQ(text(after_read_back(Kind::reserve_out, ReadBack::different, history_)),
             "fail " + std::to_string(EBADE));
   EXPECT_TRUE(history_.uncertain);

@@ -61,6 +61,18 @@ TEST_F(DataModelTest, UnknownWriteMayLandUntilTheBarrier) {
   EXPECT_FALSE(allows(11s, 12s, newer));
 }
 
+TEST_F(DataModelTest, AnOverwrittenWriteDoesNotComeBackWhereItWas) {
+  const WriteId lost = model.begin_write(1s, {0, 2}, false);
+  const WriteId newer = write(2s);
+  model.write_acknowledged(newer, 3s, false);
+  model.overwritten(lost, {0, 1}, 2s);
+  EXPECT_TRUE(allows(4s, 5s, newer));
+  EXPECT_FALSE(allows(4s, 5s, lost));
+  std::vector<uint8_t> sector(DataModel::kSectorBytes);
+  DataModel::fill(sector, lost);
+  EXPECT_EQ(model.end_read(model.begin_read(6s), 7s, {1, 1}, sector), "") << "the other sector";
+}
+
 TEST_F(DataModelTest, BarrierLeavesBothFatesOpen) {
   const WriteId lost = write(1s);
   model.barrier(lost, 2s);
