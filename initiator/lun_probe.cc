@@ -93,24 +93,24 @@ void LunProbe::next() {
     if (step.take == &LunProbe::take_port_groups && !grouped) continue;
     return run();
   }
-  Done done = std::exchange(done_, nullptr);
-  done(std::move(facts_));  // may destroy this object
+  finish(std::move(facts_));
 }
 
 void LunProbe::on_done() noexcept {
   using scsi::SenseKey;
   if (command_.outcome != Outcome::answered) {
-    return give_up(Errc::closed, "the session ended while the unit was asked");
+    return finish(base::fail(Errc::closed, "the session ended while the unit was asked"));
   }
   if (command_.status == scsi::Status::good) {
-    const Result<> taken = (this->*kSteps[step_].take)(base::Bytes(data_).first(command_.moved));
+    const auto take = kSteps[step_].take;  // g++ 12 with sanitizers mistrusts the table itself
+    const Result<> taken = (this->*take)(base::Bytes(data_).first(command_.moved));
     if (taken.has_value() || !kSteps[step_].mandatory) return next();
-    return give_up(taken.error().code, taken.error().what);
+    return finish(std::unexpected(taken.error()));
   }
   if (command_.status == scsi::Status::check_condition) {
     if (command_.sense.key == SenseKey::unit_attention) {
       if (facts_.attentions.size() == kMaxAttentions) {
-        return give_up(Errc::busy, "the unit has no end of unit attentions");
+        return finish(base::fail(Errc::busy, "the unit has no end of unit attentions"));
       }
       facts_.attentions.push_back(command_.sense);
       return run();
@@ -120,21 +120,20 @@ void LunProbe::on_done() noexcept {
         !kSteps[step_].mandatory || (step_ == 0 && command_.sense.key == SenseKey::not_ready);
     if (goes_on) return next();
     if (command_.sense.key == SenseKey::not_ready) {
-      return give_up(Errc::busy, "the unit is not ready");
+      return finish(base::fail(Errc::busy, "the unit is not ready"));
     }
-    return give_up(Errc::unsupported, "the unit refuses what every disk has to answer");
+    return finish(base::fail(Errc::unsupported, "the unit refuses what every disk has to answer"));
   }
   if (command_.status == scsi::Status::reservation_conflict) {
     if (!kSteps[step_].mandatory) return next();
-    return give_up(Errc::permission, "a reservation forbids to ask the unit");
+    return finish(base::fail(Errc::permission, "a reservation forbids to ask the unit"));
   }
-  give_up(Errc::busy, "the unit is busy");
+  finish(base::fail(Errc::busy, "the unit is busy"));
 }
 
-// Not one function for both ends: g++ 12 takes the copied facts of a failure for uninitialized.
-void LunProbe::give_up(base::Errc code, const char* why) {
+void LunProbe::finish(Result<LunFacts> result) {
   Done done = std::exchange(done_, nullptr);
-  done(base::fail(code, why));  // may destroy this object
+  done(std::move(result));  // may destroy this object
 }
 
 // --- answers ---

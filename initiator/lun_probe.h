@@ -58,7 +58,7 @@ class LunProbe {
   void run();
   void next();
   void on_done() noexcept;
-  void give_up(base::Errc code, const char* why);
+  void finish(base::Result<LunFacts> result);
 
   base::Result<> take_inquiry(base::Bytes data);
   base::Result<> take_pages(base::Bytes data);

@@ -172,6 +172,7 @@ class Session {
   void free_slot(const Command& command);
   void complete_ending();
   void end_commands(const TaskManagement& function);
+  static bool ends_commands(const TaskManagement& function);
   bool concerns(const TaskManagement& function, const Command& command) const;
   bool holds_commands(const TaskManagement& function) const;
   void send_functions();

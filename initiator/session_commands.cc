@@ -342,8 +342,17 @@ void Session::on_task_management_response() {
   }
   at->answered = true;
   at->response = static_cast<iscsi::TaskResponse>(pdu.response);
-  if (at->response == iscsi::TaskResponse::function_complete) end_commands(*at);
+  if (ends_commands(*at)) end_commands(*at);
   complete_functions();
+}
+
+// A task that does not exist is over as well: its response, had there been one, would have come
+// before this one, and on one connection the target cannot have met the function before the
+// command.
+bool Session::ends_commands(const TaskManagement& function) {
+  return function.response == iscsi::TaskResponse::function_complete ||
+         (function.response == iscsi::TaskResponse::task_does_not_exist &&
+          function.function == iscsi::TaskFunction::abort_task);
 }
 
 // Which commands a complete function has ended without a response of their own: those that were
@@ -375,7 +384,7 @@ void Session::end_commands(const TaskManagement& function) {
 
 // Is some command that it has ended still named by a send?
 bool Session::holds_commands(const TaskManagement& function) const {
-  if (function.response != iscsi::TaskResponse::function_complete) return false;
+  if (!ends_commands(function)) return false;
   return std::ranges::any_of(slots_, [&](const Command* command) {
     return command != nullptr && concerns(function, *command);
   });

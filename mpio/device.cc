@@ -20,6 +20,7 @@ Device::Device(const Path::Services& services, io::BufferPool& buffers, DeviceOp
       loads_(options_.paths.size()),
       flights_(options_.paths.size()),
       selector_(make_selector(options_.policy, services.random.next())),
+      judge_(services.loop.now()),
       queue_limits_(options_.paths.size()),
       slow_start_(options_.paths.size(), kSlowStart),
       reservations_(std::make_unique<Reservations>(*this, services.loop)) {
@@ -44,7 +45,7 @@ Device::~Device() {
   ASSERT(jobs_in_use_ == 0 && fences_.empty());
   for (io::Timer* timer :
        {static_cast<io::Timer*>(&delay_timer_), static_cast<io::Timer*>(&no_path_timer_),
-        static_cast<io::Timer*>(&housekeeping_timer_)}) {
+        static_cast<io::Timer*>(&housekeeping_timer_), static_cast<io::Timer*>(&marginal_timer_)}) {
     services_.loop.stop(*timer);
   }
 }
@@ -77,6 +78,7 @@ void Device::check_stopped() {
   if (!reservations_->idle()) return;
   services_.loop.stop(delay_timer_);
   services_.loop.stop(housekeeping_timer_);
+  services_.loop.stop(marginal_timer_);
   std::exchange(stopped_, nullptr)();
 }
 
@@ -141,6 +143,7 @@ void Device::on_housekeeping() noexcept {
     ghosts_.clear_expired(now);
     release_ghost_waiters();
   }
+  if (!stopping_) judge_paths();
   check_stopped();
   if (!stopping_) pump();
 }

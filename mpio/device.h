@@ -7,6 +7,7 @@
 //   device_io.cc        requests into commands, commands onto paths
 //   device_recovery.cc  what becomes of a command that was not answered with success
 //   device_paths.cc     paths, identity, unit attentions, fences
+//   device_health.cc    marginal paths
 
 #include <boost/intrusive/list.hpp>
 #include <memory>
@@ -16,6 +17,7 @@
 #include "common/io/buffer_pool.h"
 #include "common/io/shared_block_device.h"
 #include "mpio/fence.h"
+#include "mpio/marginal.h"
 #include "mpio/path.h"
 #include "mpio/path_selector.h"
 #include "mpio/reservations.h"
@@ -173,7 +175,14 @@ class Device final : public io::SharedBlockDevice, public PathOwner, public Fenc
   void on_fence_cleared(Fence& fence) noexcept override;
   void on_fence_finished(Fence& fence) noexcept override;
   void on_unit_reset() noexcept override;
+  void on_unit_reset_done() noexcept override;
   bool is_ours(Path& path, const scsi::Sense& sense) const;
+
+  // device_health.cc
+  void judge_paths();
+  void on_marginal_probe() noexcept;
+  void on_probe_read(Path& path, io::Duration latency) noexcept override;
+
   void update_tier(Path& path);
   void take_facts(const initiator::LunFacts& facts);
   void tell(io::BlockEvent::Kind kind, const char* path = "", const char* why = "");
@@ -194,6 +203,7 @@ class Device final : public io::SharedBlockDevice, public PathOwner, public Fenc
   Ghosts ghosts_;
   RetryBudget retry_budget_;
   AttentionFilter attentions_;
+  MarginalJudge judge_;
   std::vector<std::unique_ptr<GhostWatch>> ghost_watches_;
   std::vector<QueueLimit> queue_limits_;  // by path
   std::vector<uint32_t> slow_start_;      // by path
@@ -230,6 +240,7 @@ class Device final : public io::SharedBlockDevice, public PathOwner, public Fenc
   io::TimerOf<Device, &Device::on_delayed> delay_timer_{*this};
   io::TimerOf<Device, &Device::on_no_path_timeout> no_path_timer_{*this};
   io::TimerOf<Device, &Device::on_housekeeping> housekeeping_timer_{*this};
+  io::TimerOf<Device, &Device::on_marginal_probe> marginal_timer_{*this};
 };
 
 }  // namespace holdfast::mpio

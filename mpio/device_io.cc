@@ -134,7 +134,7 @@ bool Device::make_task(Job& job) {
   free_tasks_.pop_back();
   task.job = &job;
   task.step = Task::Step::execute;
-  task.reissued = task.aborting = false;
+  task.reissued = false;
   task.retry = {};
   task.avoid = kNoPath;
   task.session = {};
@@ -296,6 +296,7 @@ bool Device::prepare(Task& task) {
 void Device::dispatch(Task& task, size_t index) {
   Path& path = *paths_[index];
   task.state = Task::State::on_path;
+  task.aborting = false;
   task.session = session_of(path);
   task.submitted = services_.loop.now();
   task.command.lun = path.settings().lun;
@@ -341,6 +342,7 @@ void Device::on_command_done(Task& task) noexcept {
   if (good) {
     load.on_completed({.size = task.size, .depth = task.depth, .latency = now - task.submitted},
                       now);
+    judge_.on_completed(path.index(), task.size, now - task.submitted);
     queue_limits_[path.index()].on_good();
     widen(path);
   } else {

@@ -85,6 +85,7 @@ void Device::on_path_up(Path& path) noexcept {
 
 void Device::on_path_down(Path& path) noexcept {
   ++counters_.failovers;
+  if (path.state() == PathState::failed) judge_.on_failed(path.index(), services_.loop.now());
   path.load().tier = PathTier::unusable;
   tell(io::BlockEvent::Kind::path_failed, path.settings().name.c_str(), path.machine().reason());
   for (size_t i = 0; i < fences_.size(); ++i) fences_[i]->on_survivors_changed();
@@ -240,6 +241,16 @@ void Device::on_fence_cleared(Fence& fence) noexcept {
 // The reset is reported to every nexus.
 void Device::on_unit_reset() noexcept {
   for (const auto& path : paths_) path->expect_reset();
+}
+
+// It ended the commands of all nexuses, those of our other sessions without an answer (SAM-5 7.10):
+// each is asked about.
+void Device::on_unit_reset_done() noexcept {
+  for (FlightList& flight : flights_) {
+    for (Task& task : flight) {
+      if (task.command.sent()) abort_on_path(task);
+    }
+  }
 }
 
 void Device::on_fence_finished(Fence& fence) noexcept {

@@ -258,10 +258,16 @@ void Device::end_task_early(Task& task) {
 void Device::abort_on_path(Task& task) {
   Path& path = *paths_[task.session.path];
   initiator::Session* session = path.session();
-  if (task.aborting || session == nullptr || !session->up()) return;  // it is given back soon
+  if (task.aborting || task.abort.busy()) return;
+  if (session == nullptr || !session->up()) return;  // it is given back soon
   if (session->withdraw(task.command)) {
     task.command.outcome = initiator::Outcome::unsent;
     return on_command_done(task);
+  }
+  // Who does not wait at a reset does not at ABORT TASK: then the path ends, and the fence's time
+  // is waited for.
+  if (waits_for_ghosts(task.job->request->kind) && target_known().unit_reset_waits == Known::no) {
+    return path.apply(PathEvent::lost, "a write had to be ended, and the target does not wait");
   }
   task.aborting = true;
   task.abort.function = iscsi::TaskFunction::abort_task;
@@ -273,10 +279,12 @@ void Device::abort_on_path(Task& task) {
 void Task::on_aborted(initiator::TaskManagement& function) noexcept {
   Task& task = *static_cast<Task*>(function.owner);
   if (task.state == State::idle) return task.device.reuse(task);
-  if (task.state != State::on_path || !task.aborting) return;
-  // It is complete when the target says so; any other answer leaves the command open.
-  if (function.answered && function.response == iscsi::TaskResponse::function_complete) return;
-  task.on_abort_timeout();
+  if (task.state != State::on_path) return;
+  if (!task.aborting) {  // that was its last attempt; its time may have gone by since
+    if (task.job->error != 0) task.device.abort_on_path(task);
+    return;
+  }
+  task.on_abort_timeout();  // had the target aborted it, it would be over
 }
 
 void Task::on_abort_timeout() noexcept {

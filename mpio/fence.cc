@@ -161,6 +161,7 @@ void Fence::begin_unit_reset() {
 
 void Fence::on_reset_done() noexcept {
   const bool done = reset_.answered && reset_.response == iscsi::TaskResponse::function_complete;
+  if (done) owner_.on_unit_reset_done();
   if (!plan_.cleared() && !abandoned_) {
     return answer(FenceStep::unit_reset, done ? FenceOutcome::done : FenceOutcome::failed);
   }

@@ -27,8 +27,9 @@ class FenceOwner {
   // Proved. The fence is destroyed once finished().
   virtual void on_fence_cleared(Fence& fence) noexcept = 0;
   virtual void on_fence_finished(Fence& fence) noexcept = 0;
-  // The unit is about to be reset.
+  // The unit is about to be reset, and has been.
   virtual void on_unit_reset() noexcept = 0;
+  virtual void on_unit_reset_done() noexcept = 0;
 };
 
 class Fence final : public initiator::SessionEvents {

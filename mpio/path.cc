@@ -41,6 +41,8 @@ Path::Path(const Services& services, PathOwner& owner, const Profile& profile,
   test_.owner = this;
   test_.lun = settings_.lun;
   test_.cdb = scsi::build::test_unit_ready().bytes;
+  read_.owner = this;
+  read_.lun = settings_.lun;
 }
 
 Path::~Path() {
@@ -325,6 +327,23 @@ void Path::on_tested() noexcept {
   } else if (is_access_refusal(test_.sense)) {
     owner_.on_access_refused(*this, test_.sense);
   }
+}
+
+void Path::probe_read(uint32_t block_size) {
+  if (read_.busy() || session_ == nullptr || !session_->up() || !session_->has_slot()) return;
+  read_data_.resize(block_size);
+  read_part_ = {read_data_.data(), block_size};
+  read_.cdb = scsi::build::read16({0, 1}, block_size, false).bytes;
+  read_.data = {&read_part_, 1};
+  read_.data_bytes = block_size;
+  read_since_ = services_.loop.now();
+  session_->submit(read_);
+}
+
+void Path::on_read() noexcept {
+  const bool good =
+      read_.outcome == initiator::Outcome::answered && read_.status == scsi::Status::good;
+  if (good) owner_.on_probe_read(*this, services_.loop.now() - read_since_);
 }
 
 }  // namespace holdfast::mpio

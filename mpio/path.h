@@ -9,6 +9,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "common/base/random.h"
 #include "initiator/lun_probe.h"
@@ -40,6 +41,7 @@ class PathOwner {
   virtual void on_unit_attention(Path& path, const scsi::Sense& sense) noexcept = 0;
   // The target moves an idle unit's access state.
   virtual void on_access_refused(Path& path, const scsi::Sense& sense) noexcept = 0;
+  virtual void on_probe_read(Path& path, io::Duration latency) noexcept = 0;
   // Of the session that has ended: are there writes whose fate is unknown?
   virtual bool has_ghosts(const Path& path, uint64_t session) noexcept = 0;
   // Answers with Path::fenced().
@@ -92,6 +94,10 @@ class Path final : public initiator::SessionEvents {
   void expect_reset();
   bool take_expected_reset();
 
+  // Reads the first block, for the time that takes: owner.on_probe_read(). One at a time; a failure
+  // is the detector's business.
+  void probe_read(uint32_t block_size);
+
   // A request was given to the session, or has come back.
   uint32_t count_submitted(SizeClass size);  // PathLoad::on_submitted()
   void count_completed();
@@ -132,6 +138,7 @@ class Path final : public initiator::SessionEvents {
   void look();
   void send_test();
   void on_tested() noexcept;
+  void on_read() noexcept;
 
   Services services_;
   PathOwner& owner_;
@@ -163,6 +170,11 @@ class Path final : public initiator::SessionEvents {
 
   initiator::Command test_{
       [](initiator::Command& command) noexcept { static_cast<Path*>(command.owner)->on_tested(); }};
+  initiator::Command read_{
+      [](initiator::Command& command) noexcept { static_cast<Path*>(command.owner)->on_read(); }};
+  std::vector<uint8_t> read_data_;
+  iovec read_part_{};
+  io::Instant read_since_{};
   io::TimerOf<Path, &Path::on_timer> timer_{*this};
   io::TimerOf<Path, &Path::on_look> look_timer_{*this};
 };

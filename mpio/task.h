@@ -53,7 +53,7 @@ struct Task {
   uint64_t offset = 0;  // bytes of the medium
   uint64_t length = 0;
   bool reissued = false;  // an earlier attempt may have been executed: only its own ghost is behind
-  bool aborting = false;  // its deadline went by while it was on a path
+  bool aborting = false;  // on a path, and that is asked for
   std::array<iovec, initiator::kMaxDataIovecs> parts{};
   size_t part_count = 0;
   io::Buffer scratch;  // parameter data, the block of WRITE SAME, what is read back

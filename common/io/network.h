@@ -74,7 +74,8 @@ struct TransportInfo {
   uint32_t last_ack_received_ms = 0;
   uint32_t last_data_received_ms = 0;
   uint32_t retransmits_total = 0;
-  uint32_t unsent_bytes = 0;  // taken by send() and not yet sent once
+  uint32_t segments_sent = 0;  // with data, repetitions too; 0: not known
+  uint32_t unsent_bytes = 0;   // taken by send() and not yet sent once
   uint32_t mss = 0;
   uint32_t path_mtu = 0;
   bool valid = false;  // false: not a connected TCP socket

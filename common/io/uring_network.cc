@@ -1,8 +1,8 @@
 // The Network half of UringLoop.
 
 #include <linux/sockios.h>
+#include <linux/tcp.h>  // its tcp_info, unlike that of <netinet/tcp.h>, counts segments
 #include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
@@ -14,6 +14,9 @@
 
 namespace holdfast::io {
 namespace {
+
+// States of a connection, which only <netinet/tcp.h> has names for.
+enum TcpState : uint8_t { kEstablished = 1, kFinWait1 = 4, kFinWait2 = 5, kCloseWait = 8 };
 
 constexpr int kListenBacklog = 1024;
 constexpr int kKeepaliveIdleSeconds = 30;
@@ -204,11 +207,12 @@ TransportInfo UringLoop::transport_info(Socket socket) {
           .last_ack_received_ms = info.tcpi_last_ack_recv,
           .last_data_received_ms = info.tcpi_last_data_recv,
           .retransmits_total = info.tcpi_total_retrans,
+          .segments_sent = info.tcpi_data_segs_out,
           .unsent_bytes = static_cast<uint32_t>(unsent),
           .mss = info.tcpi_snd_mss,
           .path_mtu = info.tcpi_pmtu,
-          .valid = info.tcpi_state == TCP_ESTABLISHED || info.tcpi_state == TCP_CLOSE_WAIT ||
-                   info.tcpi_state == TCP_FIN_WAIT1 || info.tcpi_state == TCP_FIN_WAIT2};
+          .valid = info.tcpi_state == kEstablished || info.tcpi_state == kCloseWait ||
+                   info.tcpi_state == kFinWait1 || info.tcpi_state == kFinWait2};
 }
 
 }  // namespace holdfast::io

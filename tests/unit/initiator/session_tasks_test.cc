@@ -54,6 +54,17 @@ TEST_F(SessionTasks, TheAnswerMayComeBeforeThatOfTheFunction) {
   EXPECT_EQ(abort.function.response, TaskResponse::task_does_not_exist);
 }
 
+// A reset of the unit on another session may have ended it without a word.
+TEST_F(SessionTasks, ATaskThatDoesNotExistIsOver) {
+  log_in();
+  TestCommand& command = read(0, {}, "command");
+  expect_command();
+  TestFunction& abort = manage(TaskFunction::abort_task, &command);
+  answer_function(expect_function(), TaskResponse::task_does_not_exist);
+  ASSERT_TRUE(wait_function(abort));
+  EXPECT_EQ(command.command.outcome, Outcome::ended);
+}
+
 // The same object, another command: the function was for the first one.
 TEST_F(SessionTasks, AbortTaskDoesNotEndWhatReusesTheCommand) {
   log_in();

@@ -1,0 +1,58 @@
+// Paths that work, but much worse than their siblings: MarginalJudge fed and obeyed, and the reads
+// by which a path in quarantine shows that it is better.
+
+#include "common/base/log.h"
+#include "mpio/device.h"
+
+namespace holdfast::mpio {
+namespace {
+
+constexpr const char* kLog = "mpio";
+
+}  // namespace
+
+void Device::judge_paths() {
+  const io::Instant now = services_.loop.now();
+  if (now < judge_.next()) return;
+  std::array<MarginalInput, kMaxPaths> inputs;
+  for (const auto& path : paths_) {
+    MarginalInput& input = inputs[path->index()];
+    input.in_service = path->carries_io();
+    if (!input.in_service) continue;
+    if (path->facts().has_value()) {
+      input.group = path->facts()->identification.target_port_group.value_or(0);
+    }
+    const io::TransportInfo transport = path->transport();
+    judge_.on_transport(path->index(), transport.retransmits_total, transport.segments_sent);
+  }
+  const MarginalVerdicts verdicts = judge_.judge(std::span(inputs).first(paths_.size()), now);
+  for (const auto& path : paths_) {
+    if (verdicts.went_marginal.test(path->index())) {
+      LOG_WARNING(kLog, "{}: path {} is marginal: {}", options_.name, path->settings().name,
+                  judge_.why(path->index()));
+      path->apply(PathEvent::went_marginal, judge_.why(path->index()));
+    } else if (verdicts.went_healthy.test(path->index())) {
+      path->apply(PathEvent::went_healthy, "as good as its siblings again");
+    }
+  }
+  if (verdicts.went_marginal.any() && !marginal_timer_.armed()) {
+    services_.loop.start(marginal_timer_, kMarginalProbe);
+  }
+}
+
+// It carries nothing else: without these reads nobody would learn that it is better.
+void Device::on_marginal_probe() noexcept {
+  bool any = false;
+  for (const auto& path : paths_) {
+    if (!judge_.is_marginal(path->index())) continue;
+    any = true;
+    if (path->carries_io()) path->probe_read(info_.block_size);
+  }
+  if (any) services_.loop.start(marginal_timer_, kMarginalProbe);
+}
+
+void Device::on_probe_read(Path& path, io::Duration latency) noexcept {
+  judge_.on_completed(path.index(), SizeClass::small, latency);
+}
+
+}  // namespace holdfast::mpio
