@@ -147,18 +147,20 @@ Look Detector::judge_silence(io::Instant now, const TransportSnapshot& transport
 }
 
 void Detector::idle_work(io::Instant now, Look& look) {
-  if (outstanding_ > 0) return;
+  // Also beside slow commands: one that a reset has ended may never be answered, and the unit
+  // attention that says so comes with a new command.
   if (now - last_test_ >= profile_->test_unit) {
     look.send_test = true;
     last_test_ = now;
   }
+  look.next = std::min(look.next, last_test_ + profile_->test_unit);
+  if (outstanding_ > 0) return;
   if (!nop_outstanding_ && now - std::max(last_nop_, last_received_) >= profile_->idle_nop) {
     look.send_nop = ask(now);
   }
   if (!nop_outstanding_) {
     look.next = std::min(look.next, std::max(last_nop_, last_received_) + profile_->idle_nop);
   }
-  look.next = std::min(look.next, last_test_ + profile_->test_unit);
 }
 
 }  // namespace holdfast::mpio

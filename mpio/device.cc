@@ -23,6 +23,7 @@ Device::Device(const Path::Services& services, io::BufferPool& buffers, DeviceOp
       judge_(services.loop.now()),
       queue_limits_(options_.paths.size()),
       slow_start_(options_.paths.size(), kSlowStart),
+      cleared_(options_.paths.size()),
       reservations_(std::make_unique<Reservations>(*this, services.loop)) {
   ASSERT(!options_.paths.empty() && options_.paths.size() <= kMaxPaths);
   for (size_t i = 0; i < options_.paths.size(); ++i) {
@@ -143,7 +144,10 @@ void Device::on_housekeeping() noexcept {
     ghosts_.clear_expired(now);
     release_ghost_waiters();
   }
-  if (!stopping_) judge_paths();
+  if (!stopping_) {
+    judge_paths();
+    ask_silent_commands();
+  }
   check_stopped();
   if (!stopping_) pump();
 }

@@ -7,7 +7,7 @@
 //   device_io.cc        requests into commands, commands onto paths
 //   device_recovery.cc  what becomes of a command that was not answered with success
 //   device_paths.cc     paths, identity, unit attentions, fences
-//   device_health.cc    marginal paths
+//   device_health.cc    marginal paths, commands that a reset ended
 
 #include <boost/intrusive/list.hpp>
 #include <memory>
@@ -180,6 +180,8 @@ class Device final : public io::SharedBlockDevice, public PathOwner, public Fenc
 
   // device_health.cc
   void judge_paths();
+  void ask_for_commands(Path& path);
+  void ask_silent_commands();
   void on_marginal_probe() noexcept;
   void on_probe_read(Path& path, io::Duration latency) noexcept override;
 
@@ -207,6 +209,12 @@ class Device final : public io::SharedBlockDevice, public PathOwner, public Fenc
   std::vector<std::unique_ptr<GhostWatch>> ghost_watches_;
   std::vector<QueueLimit> queue_limits_;  // by path
   std::vector<uint32_t> slow_start_;      // by path
+  // The last time its commands may have been ended, and when those of them that are silent are
+  // asked for.
+  struct Cleared {
+    io::Instant at{}, ask_at{};
+  };
+  std::vector<Cleared> cleared_;  // by path
 
   std::optional<scsi::UnitIdentity> identity_;
   io::BlockInfo info_;

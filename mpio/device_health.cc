@@ -1,5 +1,8 @@
-// Paths that work, but much worse than their siblings: MarginalJudge fed and obeyed, and the reads
-// by which a path in quarantine shows that it is better.
+// What is looked at from time to time. Paths that work, but much worse than their siblings:
+// MarginalJudge fed and obeyed, and the reads by which a path in quarantine shows that it is
+// better. Commands that somebody's reset ended without an answer.
+
+#include <utility>
 
 #include "common/base/log.h"
 #include "mpio/device.h"
@@ -53,6 +56,28 @@ void Device::on_marginal_probe() noexcept {
 
 void Device::on_probe_read(Path& path, io::Duration latency) noexcept {
   judge_.on_completed(path.index(), SizeClass::small, latency);
+}
+
+// With TAS=0 whoever's command was ended by another nexus gets no answer to it (SAM-5 5.3.1), only
+// a unit attention with a later one: those that were under way then and stay silent are aborted,
+// which says whether they are over.
+void Device::ask_for_commands(Path& path) {
+  Cleared& cleared = cleared_[path.index()];
+  const io::Instant now = services_.loop.now();
+  if (cleared.at == io::Instant{}) cleared.ask_at = now + kAnswerAfterReset;
+  cleared.at = now;
+}
+
+void Device::ask_silent_commands() {
+  const io::Instant now = services_.loop.now();
+  for (const auto& path : paths_) {
+    Cleared& cleared = cleared_[path->index()];
+    if (cleared.at == io::Instant{} || now < cleared.ask_at) continue;
+    const io::Instant at = std::exchange(cleared, {}).at;
+    for (Task& task : flights_[path->index()]) {
+      if (task.submitted <= at && task.command.sent()) abort_on_path(task);
+    }
+  }
 }
 
 }  // namespace holdfast::mpio

@@ -174,6 +174,7 @@ void Device::on_unit_attention(Path& path, const scsi::Sense& sense) noexcept {
   if (first && tasks.has(AttentionTask::report_cache_lost)) {
     tell(io::BlockEvent::Kind::cache_lost, path.settings().name.c_str());
   }
+  if (tasks.has(AttentionTask::ask_for_commands)) ask_for_commands(path);
   if (tasks.has(AttentionTask::verify_registration)) reservations_->verify(path);
   const bool asks = tasks.has(AttentionTask::read_mode) || tasks.has(AttentionTask::read_access) ||
                     tasks.has(AttentionTask::read_capacity) || tasks.has(AttentionTask::rescan) ||
@@ -243,14 +244,9 @@ void Device::on_unit_reset() noexcept {
   for (const auto& path : paths_) path->expect_reset();
 }
 
-// It ended the commands of all nexuses, those of our other sessions without an answer (SAM-5 7.10):
-// each is asked about.
+// It ended the commands of all nexuses.
 void Device::on_unit_reset_done() noexcept {
-  for (FlightList& flight : flights_) {
-    for (Task& task : flight) {
-      if (task.command.sent()) abort_on_path(task);
-    }
-  }
+  for (const auto& path : paths_) ask_for_commands(*path);
 }
 
 void Device::on_fence_finished(Fence& fence) noexcept {

@@ -83,6 +83,8 @@ inline constexpr auto kLongestTransitionDelay = 1s;
 inline constexpr uint32_t kRetryBurst = 256;
 inline constexpr uint32_t kRetriesPerSecond = 1000;
 inline constexpr auto kStormDelay = 100ms;  // without a token
+// After a reset by anybody a command that was under way is asked for when it is silent so long.
+inline constexpr auto kAnswerAfterReset = 1s;
 // The same unit attention comes once per path.
 inline constexpr auto kUnitAttentionDedupe = 2s;
 

@@ -14,6 +14,8 @@ Attention classify_attention(uint8_t asc, uint8_t ascq) {
       if (ascq == 0x06 || ascq == 0x07) return Attention::access_state;
       if (ascq == 0x09) return Attention::capacity;
       return Attention::other;
+    case 0x2f:
+      return ascq == 0x00 ? Attention::cleared : Attention::other;
     case 0x38:
       return ascq == 0x07 ? Attention::thin_threshold : Attention::other;
     case 0x3f:
@@ -28,6 +30,7 @@ AttentionTasks tasks_of(Attention attention, bool caused_by_us, bool write_cache
   switch (attention) {
     case Attention::reset:
       tasks.add(AttentionTask::verify_registration);
+      tasks.add(AttentionTask::ask_for_commands);
       if (!caused_by_us && write_cache) tasks.add(AttentionTask::report_cache_lost);
       break;
     case Attention::medium:
@@ -40,6 +43,10 @@ AttentionTasks tasks_of(Attention attention, bool caused_by_us, bool write_cache
     case Attention::reservations:
       tasks.add(AttentionTask::verify_registration);
       tasks.add(AttentionTask::report_preempted);
+      tasks.add(AttentionTask::ask_for_commands);
+      break;
+    case Attention::cleared:
+      tasks.add(AttentionTask::ask_for_commands);
       break;
     case Attention::access_state:
       tasks.add(AttentionTask::read_access);

@@ -21,13 +21,14 @@ enum class Attention : uint8_t {
   units,           // 3F/0E
   identity,        // 3F/03 and what else of 3F concerns this unit
   thin_threshold,  // 38/07
+  cleared,         // 2F/00: commands cleared by another initiator
   other,
 };
-inline constexpr size_t kAttentions = 10;
+inline constexpr size_t kAttentions = 11;
 
 Attention classify_attention(uint8_t asc, uint8_t ascq);
 
-enum class AttentionTask : uint8_t {
+enum class AttentionTask : uint16_t {
   verify_registration = 1 << 0,  // READ KEYS: is this node's key still there?
   report_cache_lost = 1 << 1,    // what was not flushed may be gone
   read_mode = 1 << 2,            // caching page
@@ -36,19 +37,22 @@ enum class AttentionTask : uint8_t {
   rescan = 1 << 5,   // REPORT LUNS
   reprobe = 1 << 6,  // INQUIRY, VPD 83
   report_preempted = 1 << 7,
+  ask_for_commands = 1 << 8,  // some may have been ended without an answer (TAS=0)
 };
 
 class AttentionTasks {
  public:
   constexpr void add(AttentionTask task) {
-    bits_ = static_cast<uint8_t>(bits_ | static_cast<uint8_t>(task));
+    bits_ = static_cast<uint16_t>(bits_ | static_cast<uint16_t>(task));
   }
-  constexpr bool has(AttentionTask task) const { return (bits_ & static_cast<uint8_t>(task)) != 0; }
+  constexpr bool has(AttentionTask task) const {
+    return (bits_ & static_cast<uint16_t>(task)) != 0;
+  }
   constexpr bool none() const { return bits_ == 0; }
   bool operator==(const AttentionTasks&) const = default;
 
  private:
-  uint8_t bits_ = 0;
+  uint16_t bits_ = 0;
 };
 
 // `caused_by_us`: the first of a session after our login, or after our reset. `write_cache`: WCE.

@@ -1,5 +1,8 @@
 // The product's mpio::Device over two subnets against the simulated target, under faults:
-// docs/fault_model.md. What it promises about late writes is what the model judges.
+// docs/fault_model.md. What it promises about late writes is what the model judges. Sometimes a
+// second host has a device on the same unit, and both use COMPARE AND WRITE.
+
+#include <algorithm>
 
 #include "tests/sim/device_user.h"
 #include "tests/sim/seed_runner.h"
@@ -13,7 +16,9 @@ using namespace std::chrono_literals;
 constexpr uint32_t kMaxRestarts = 4;  // a killed target's memory stays
 constexpr Duration kSettleTime = 120s;
 constexpr Duration kShutdownTime = 60s;
-constexpr const char* kHosts[] = {"10.1.0.1", "10.2.0.1"};
+constexpr size_t kMaxHosts = 2;
+constexpr const char* kAddresses[kMaxHosts][2] = {{"10.1.0.1", "10.2.0.1"},
+                                                  {"10.1.0.2", "10.2.0.2"}};
 constexpr const char* kPortals[] = {"10.1.0.10", "10.2.0.10"};
 
 // Everything that the seed decides before the first event.
@@ -21,10 +26,12 @@ struct DevicePlan {
   FabricOptions fabric;
   TargetHostOptions target;
   mpio::DeviceOptions device;
+  size_t hosts = 1;
   bool kills = false, pauses = false, slow_disk = false;
 };
 
-DevicePlan make_device_plan(base::Random& random, const std::string& sabotage) {
+DevicePlan make_device_plan(const SeedRun& run, base::Random& random) {
+  const std::string& sabotage = run.sabotage;
   DevicePlan plan;
   const auto maybe = [&](uint64_t in) { return random.below(in) == 0; };
   plan.target.shards = maybe(2) ? 2 : 1;
@@ -50,6 +57,8 @@ DevicePlan make_device_plan(base::Random& random, const std::string& sabotage) {
     plan.device.target.drains_on_reinstatement = false;
     plan.device.target.unit_reset_waits = false;
   }
+  plan.hosts = sabotage.empty() && run.seed % 5 == 0 ? 2 : 1;
+  if (plan.hosts > 1) plan.device.ghost_tracked = false;  // who shares waits for ghosts himself
   if (sabotage == "fence") plan.device.fence = false;
   if (sabotage == "hold") {
     plan.device.target = {.drains_on_reinstatement = false, .unit_reset_waits = false};
@@ -63,7 +72,7 @@ class DeviceSimulation {
   explicit DeviceSimulation(const SeedRun& run)
       : run_(run),
         world_(run.seed),
-        plan_(make_device_plan(world_.random(), run.sabotage)),
+        plan_(make_device_plan(run, world_.random())),
         fabric_(world_, plan_.fabric),
         judge_(world_) {
     world_.set_trace_sink(run.trace);
@@ -71,13 +80,15 @@ class DeviceSimulation {
 
   // A run that found something ends in the middle of everything.
   ~DeviceSimulation() {
-    if (user_ != nullptr && !user_->stopped()) SimProcess::bury(std::exchange(user_, nullptr));
+    for (auto& user : users_) {
+      if (!user->stopped()) SimProcess::bury(std::move(user));
+    }
   }
 
   bool simulate();
   SeedVerdict verdict(bool ok) const {
     SeedVerdict verdict{.ok = ok, .hash = world_.hash(), .summary = {}, .breaches = {}};
-    const mpio::DeviceCounters& counters = user_->counters();
+    const mpio::DeviceCounters& counters = users_.front()->counters();
     verdict.summary = fmt::format(
         "{} requests, {} unknown, {} failovers, {} fences ({} by time), {} reissued, {} ghost "
         "waits, {} kills, {} events",
@@ -101,7 +112,7 @@ class DeviceSimulation {
   SimFabric fabric_;
   Judge judge_;
   std::unique_ptr<TargetHost> target_;
-  std::shared_ptr<DeviceUser> user_;
+  std::vector<std::shared_ptr<DeviceUser>> users_;
   uint32_t kills_ = 0;
 };
 
@@ -115,16 +126,20 @@ void DeviceSimulation::set_up() {
   target_ = std::make_unique<TargetHost>(world_, fabric_, plan_.target, std::vector{lun});
   judge_.add_unit(lun.lun, lun.block_size, lun.blocks, false);
   target_->start();
-  DeviceUser::Options options;
-  options.addresses = {kHosts[0], kHosts[1]};
-  options.portals = plan_.target.portals;
-  options.device = plan_.device;
-  options.depth = 1 + static_cast<uint32_t>(world_.random().below(24));
-  options.key = run_.seed % 2 == 0 ? 0x1234 : 0;
-  options.timeout_percent = static_cast<uint32_t>(world_.random().below(40));
-  options.cancel_percent = static_cast<uint32_t>(world_.random().below(8));
-  user_ = std::make_shared<DeviceUser>(judge_, fabric_, options);
-  user_->start();
+  for (size_t host = 0; host < plan_.hosts; ++host) {
+    DeviceUser::Options options;
+    options.host = fmt::format("hv{}", host + 1);
+    options.addresses = {kAddresses[host][0], kAddresses[host][1]};
+    options.portals = plan_.target.portals;
+    options.device = plan_.device;
+    options.shared = plan_.hosts > 1;
+    options.key = run_.seed % 2 == 0 ? 0x1234 + host : 0;
+    options.depth = 1 + static_cast<uint32_t>(world_.random().below(24));
+    options.timeout_percent = static_cast<uint32_t>(world_.random().below(40));
+    options.cancel_percent = static_cast<uint32_t>(world_.random().below(8));
+    users_.push_back(std::make_shared<DeviceUser>(judge_, fabric_, options));
+    users_.back()->start();
+  }
 }
 
 bool DeviceSimulation::simulate() {
@@ -136,23 +151,30 @@ bool DeviceSimulation::simulate() {
     misbehave();
   }
   heal();
-  user_->quiesce();
+  for (const auto& user : users_) user->quiesce();
   if (!settle("after the faults have healed")) return false;
-  user_->verify();
+  users_.front()->verify();
   if (!settle("during the verification")) return false;
-  user_->stop();
-  if (!world_.run_until([this] { return user_->stopped(); }, 10s)) {
-    judge_.check("the device does not end: " + user_->describe());
+  for (const auto& user : users_) {
+    user->stop();
+    if (!world_.run_until([&] { return user->stopped(); }, 10s)) {
+      judge_.check("the device does not end: " + user->describe());
+    }
   }
   if (!target_->stop(kShutdownTime)) judge_.check("the target does not shut down in time");
   return !judge_.failed();
 }
 
 bool DeviceSimulation::settle(const char* when) {
-  if (world_.run_until([this] { return judge_.failed() || user_->settled(); }, kSettleTime)) {
+  const auto settled = [this] {
+    return std::ranges::all_of(users_, [](const auto& user) { return user->settled(); });
+  };
+  if (world_.run_until([&] { return judge_.failed() || settled(); }, kSettleTime)) {
     return !judge_.failed();
   }
-  judge_.check(fmt::format("stuck {}: {}", when, user_->describe()));
+  for (const auto& user : users_) {
+    judge_.check(fmt::format("stuck {}: {}", when, user->describe()));
+  }
   return false;
 }
 
@@ -176,7 +198,8 @@ void DeviceSimulation::misbehave() {
 
 void DeviceSimulation::network_fault() {
   const size_t subnet = world_.random().below(2);
-  const std::string host = kHosts[subnet], portal = kPortals[subnet];
+  const size_t which = plan_.hosts == 1 ? 0 : world_.random().below(plan_.hosts);
+  const std::string host = kAddresses[which][subnet], portal = kPortals[subnet];
   switch (world_.random().below(9)) {
     case 0:
     case 1:
@@ -199,7 +222,9 @@ void DeviceSimulation::network_fault() {
 void DeviceSimulation::heal() {
   world_.trace("all faults heal");
   fabric_.heal_all();
-  for (const char* host : kHosts) fabric_.set_link(host, true);
+  for (const auto& host : kAddresses) {
+    for (const char* address : host) fabric_.set_link(address, true);
+  }
   fabric_.set_reset_rate(0);
   if (target_->running() && target_->paused()) target_->resume();
   target_->disk(0).options().slow_per_million = 0;

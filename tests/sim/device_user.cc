@@ -26,7 +26,7 @@ mpio::DeviceOptions with_paths(const DeviceUser::Options& options) {
     mpio::PathSettings path{.name = options.portals[i], .lun = scsi::encode_lun(options.lun)};
     path.session.portal = io::Endpoint::parse(options.portals[i]).value();
     path.session.connect.source = io::Endpoint::parse(options.addresses[i] + ":0").value();
-    path.session.login.initiator_name = "iqn.2026-11.org.holdfast:hv1";
+    path.session.login.initiator_name = "iqn.2026-11.org.holdfast:" + options.host;
     path.session.login.target_name = kTargetName;
     path.session.login.isid = 0x80'0000'000000 + i;
     device.paths.push_back(std::move(path));
@@ -40,7 +40,7 @@ DeviceUser::DeviceUser(Judge& judge, SimFabric& fabric, Options options)
     : judge_(judge),
       options_(std::move(options)),
       world_(judge.world()),
-      process_(world_.make_process("hv1")),
+      process_(world_.make_process(options_.host)),
       loop_(process_.make_loop()),
       network_(fabric, loop_),
       links_(fabric, loop_, options_.addresses),
@@ -112,7 +112,7 @@ void DeviceUser::issue_one(Operation& operation) {
   operation.write = operation.read = 0;
   const Duration now = world_.now();
   const size_t bytes = operation.range.count * DataModel::kSectorBytes;
-  const uint64_t what = random_.below(100);
+  const uint64_t what = options_.shared ? (random_.below(2) == 0 ? 0 : 90) : random_.below(100);
   if (what < 35) {
     operation.read = unit_.data.begin_read(now);
     operation.memory.assign(bytes, 0xee);

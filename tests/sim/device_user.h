@@ -18,12 +18,16 @@ namespace holdfast::sim {
 class DeviceUser final : public io::LinkListener {
  public:
   struct Options {
+    std::string host = "hv1";
     std::vector<std::string> addresses;  // of the host: one a path
     std::vector<std::string> portals;    // of the target, in the same order
     uint32_t depth = 8;
     uint16_t lun = 0;
-    mpio::DeviceOptions device;                         // without its paths
-    uint64_t key = 0;                                   // chosen before any path is there; 0: none
+    mpio::DeviceOptions device;  // without its paths
+    uint64_t key = 0;            // chosen before any path is there; 0: none
+    // Others write to the same unit: only COMPARE AND WRITE and reads, for nothing is promised
+    // about plain writes of two hosts.
+    bool shared = false;
     uint32_t timeout_percent = 20, cancel_percent = 5;  // of the requests
   };
   DeviceUser(Judge& judge, SimFabric& fabric, Options options);

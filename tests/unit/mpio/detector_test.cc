@@ -174,6 +174,7 @@ TEST_F(DetectorTest, ASlowCommandOnALivePathDoesNotFlapIt) {
   EXPECT_EQ(last_, PathVerdict::ok);
   EXPECT_EQ(changes_, 2) << "suspect once, then patient";
   EXPECT_GT(nops_, 30) << "but asked all along";
+  EXPECT_EQ(tests_, 2) << "whose unit attention tells of a command that a reset has ended";
 }
 
 TEST_F(DetectorTest, PatienceDoesNotDelayTheVerdict) {

@@ -25,6 +25,8 @@ TEST(UnitAttention, CodesFallIntoClasses) {
                           {0x2a, 0x07, Attention::access_state},
                           {0x2a, 0x09, Attention::capacity},
                           {0x2a, 0x02, Attention::other},
+                          {0x2f, 0x00, Attention::cleared},
+                          {0x2f, 0x02, Attention::other},
                           {0x38, 0x07, Attention::thin_threshold},
                           {0x38, 0x00, Attention::other},
                           {0x3f, 0x03, Attention::identity},
@@ -54,6 +56,10 @@ TEST(UnitAttention, EachClassAsksForItsWork) {
   EXPECT_TRUE(has(Attention::units, Task::rescan));
   EXPECT_TRUE(has(Attention::identity, Task::reprobe));
   EXPECT_TRUE(has(Attention::medium, Task::reprobe));
+  for (const Attention ended : {Attention::reset, Attention::reservations, Attention::cleared}) {
+    EXPECT_TRUE(has(ended, Task::ask_for_commands));
+  }
+  EXPECT_FALSE(has(Attention::capacity, Task::ask_for_commands));
   EXPECT_TRUE(tasks_of(Attention::thin_threshold, false, true).none());
   EXPECT_TRUE(tasks_of(Attention::other, false, true).none());
 }
