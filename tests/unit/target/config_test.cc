@@ -265,7 +265,8 @@ TEST_F(ConfigTest, SizesAndTimes) {
   EXPECT_THAT(errors(disk("size = \"64 gigs\"\n")),
               ElementsAre("4: `size` = \"64 gigs\": unknown unit of size: use KiB, MiB, GiB or "
                           "TiB"));
-  EXPECT_THAT(errors(disk("size = \"0\"\n")), ElementsAre("4: `size` must not be 0"));
+  EXPECT_THAT(errors(disk("size = \"0\"\n")),
+              ElementsAre("4: `size` must not be 0: write a size such as \"64GiB\""));
   EXPECT_THAT(errors(disk("size = -5\n")),
               ElementsAre("4: `size` must be a size such as \"64GiB\", not a whole number"));
   EXPECT_THAT(errors(disk("size = \"99999999999TiB\"\n")), ElementsAre(StartsWith("4: `size` = ")));
