@@ -127,6 +127,7 @@ bool Daemon::open() {
     return false;
   }
   isids_ = std::move(*store);
+  signals_->set_step("its threads and buffers to be made");
   return open_loops() && make_services();
 }
 

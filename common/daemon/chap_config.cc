@@ -33,9 +33,8 @@ Problem secret_text_problem(std::string_view file, std::string_view secret) {
   }
   if (secret.size() < kMinSecret) {
     return fmt::format(
-        "the secret in {} has {} characters: use {} to {}, and at most 16 if a Windows initiator "
-        "uses it",
-        file, secret.size(), kMinSecret, kMaxSecret);
+        "the secret in {} has {} characters: use {} to {} (Windows takes at most 16)", file,
+        secret.size(), kMinSecret, kMaxSecret);
   }
   if (secret.size() > kMaxSecret) {
     return fmt::format("the secret in {} is longer than {} characters", file, kMaxSecret);

@@ -215,6 +215,14 @@ class BadConfiguration(case.TestCase):
         self.assertIn(done.returncode, (1, 2))
         self.assertIn("absent.toml", done.stderr)
 
+    def test_the_directory_of_a_disk_is_missing(self):
+        directory = self.scratch / "none"
+        target = self.target(start=False, disks=[Disk("d0", path=str(directory / "d0.img"))])
+        target.launch()
+        self.assertNotEqual(target.wait_ended(10), 0)
+        self.assertIn(f"d0.img: the directory {directory} does not exist: create it", target.log())
+        self.assertNotRegex(target.log(), "(?i)no such file")
+
     def test_a_smaller_size_never_shrinks_the_file(self):
         target = self.target(disks=[Disk("d0", size="64MiB")])
         target.stop()

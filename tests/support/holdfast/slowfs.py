@@ -7,8 +7,8 @@
     fs.held()                                                 requests that wait in a rule now
     fs.counts()                                               {"read": n, "write": n, ...} so far
     fs.clear()                                                drops all rules, releases all requests
-    fs.pause(), fs.resume()                                   nothing is answered in between; who waits can be
-                                                              killed, unlike who is held by a rule
+    fs.pause(), fs.resume()                                   no answers in between; who waits can
+                                                              be killed, unlike who a rule holds
 
 op: read, write, fsync, fallocate or any. start, end: byte range a read, write or fallocate must
 touch. count: how many requests the rule applies to; then it is gone. when="after": the delay comes

@@ -425,7 +425,7 @@ TEST_F(ConfigTest, Secrets) {
   EXPECT_THAT(chap(secret("group", "long-enough-secret", 0640)), ElementsAre());
   EXPECT_THAT(chap(secret("short", "elevenchars\n")),
               ElementsAre("15: the secret in " + directory_ +
-                          "/short has 11 characters: use 12 to 16 (Windows takes no more)"));
+                          "/short has 11 characters: use 12 to 255 (Windows takes at most 16)"));
   EXPECT_THAT(chap(secret("twelve", "twelve-chars\r\n")), ElementsAre());
   EXPECT_THAT(chap(secret("lines", "first-line-of-it\nsecond\n")),
               ElementsAre(HasSubstr("must hold one line of text")));
