@@ -14,11 +14,12 @@
 #include <vector>
 
 #include "common/base/log.h"
+#include "common/daemon/command_line.h"
 #include "common/daemon/control_server.h"
 #include "common/daemon/edge_thread.h"
+#include "common/daemon/file_reader.h"
 #include "common/daemon/notify.h"
 #include "common/daemon/signal_watch.h"
-#include "common/io/blocking_worker.h"
 #include "common/io/netlink_link_watch.h"
 #include "common/io/uring_loop.h"
 #include "mpio/config.h"
@@ -30,19 +31,11 @@ namespace {
 
 constexpr const char* kLog = "mpiod";
 constexpr int kExitFailure = 1;
-constexpr int kExitUsage = 2;
 // Who waits for READY is told after this, with the devices that there are: a target that is down
 // must not hold up the start of a host.
 constexpr auto kReadyLimit = std::chrono::seconds(5);
-// The end of the process is promised within 5 s of SIGTERM.
-constexpr auto kStopLimit = std::chrono::milliseconds(4700);
-
-constexpr std::string_view kUsage =
-    "usage: holdfast-mpiod --config FILE [--check]\n"
-    "  --config FILE  the configuration (docs/config.md)\n"
-    "  --check        say what is wrong with it, start nothing\n"
-    "  --version\n"
-    "Runs in the foreground, logs to stderr. SIGHUP applies the changed file, SIGTERM ends it.\n";
+// Below kEndLimit, so that the rest can still be put away.
+constexpr auto kStopLimit = std::chrono::milliseconds(4300);
 
 void say(std::string_view text) {
   std::fwrite(text.data(), 1, text.size(), stderr);
@@ -114,7 +107,7 @@ class Daemon final : private io::LinkListener {
   std::unique_ptr<io::NetlinkLinkWatch> links_;
   std::unique_ptr<Control> control_;
   std::unique_ptr<daemon::ControlServer> control_server_;
-  std::shared_ptr<io::BlockingWorker> reloader_;  // reading files must not stop the control loop
+  std::unique_ptr<daemon::FileReader> files_;
   io::TimerOf<Daemon, &Daemon::on_ready_time> ready_timer_{*this};
   io::TimerOf<Daemon, &Daemon::on_stop_limit> stop_timer_{*this};
 };
@@ -126,12 +119,15 @@ bool Daemon::open() {
     return false;
   }
   signals_ = std::move(*signals);
+  files_ = std::make_unique<daemon::FileReader>();
+  signals_->set_step(fmt::format("the session identifiers in {} to be read", config_.state_dir));
   auto store = IsidStore::open(config_.state_dir, random_);
   if (!store) {
     say(store.error());
     return false;
   }
   isids_ = std::move(*store);
+  signals_->set_step("its threads and buffers to be made");
   return open_loops() && make_services();
 }
 
@@ -215,14 +211,15 @@ int Daemon::run() {
   loop_->post([this]() noexcept { begin(); });
   loop_->run();
 
+  signals_->set_step("the thread of the control socket");
   control_server_.reset();
-  if (reloader_ != nullptr) reloader_->finish();
-  if (!stopped_) {
+  if (!stopped_ || files_->busy()) {
     // Requests are still in the kernel, and it would write into memory that we give back.
-    LOG_WARNING(kLog, "not every session has ended: exiting all the same");
+    LOG_WARNING(kLog, "not everything has ended: exiting all the same");
     std::fflush(nullptr);
     _exit(status_);
   }
+  signals_->set_step("the threads of the devices");
   for (const auto& worker : workers_) worker->loop->stop();
   for (const auto& worker : workers_) worker->thread.join();
   control_.reset();
@@ -295,13 +292,12 @@ void Daemon::on_signal(int signal) {
     return stop(0);
   }
   if (stopping_) return;
-  if (reloader_ == nullptr) reloader_ = io::BlockingWorker::start();
-  if (!reloader_->submit([this]() noexcept { reload(); })) {
+  if (!files_->submit([this]() noexcept { reload(); })) {
     LOG_ERROR(kLog, "{} is not read: earlier reloads have not ended", path_);
   }
 }
 
-// On the reloader's thread.
+// On the thread that reads files.
 void Daemon::reload() {
   auto config = load_config(path_);
   if (!config) {
@@ -367,7 +363,7 @@ void Daemon::stop(int status) {
   if (std::exchange(stopping_, true)) return;
   status_ = status;
   daemon::notify_systemd("STOPPING=1");
-  signals_->stop();
+  signals_->begin_end(status);
   loop_->stop(ready_timer_);
   loop_->start(stop_timer_, kStopLimit);
   if (running_ == 0) return close_link_watch();
@@ -397,40 +393,18 @@ void Daemon::close_link_watch() {
 void Daemon::on_stop_limit() noexcept { loop_->stop(); }
 
 int main_of(int argc, char** argv) {
-  std::string path;
-  bool check_only = false;
-  for (int i = 1; i < argc; ++i) {
-    const std::string_view argument = argv[i];
-    if (argument == "--config" && i + 1 < argc) {
-      path = argv[++i];
-    } else if (argument.starts_with("--config=")) {
-      path = argument.substr(sizeof("--config=") - 1);
-    } else if (argument == "--check") {
-      check_only = true;
-    } else if (argument == "--version") {
-      std::puts("holdfast-mpiod " HOLDFAST_VERSION);
-      return 0;
-    } else {
-      const bool help = argument == "--help" || argument == "-h";
-      if (!help) say(fmt::format("unknown argument `{}`", argument));
-      std::fwrite(kUsage.data(), 1, kUsage.size(), help ? stdout : stderr);
-      return help ? 0 : kExitUsage;
-    }
-  }
-  if (path.empty()) {
-    say(kUsage);
-    return kExitUsage;
-  }
-  auto config = load_config(path);
+  const auto line = daemon::read_command_line("holdfast-mpiod", HOLDFAST_VERSION, argc, argv);
+  if (!line) return line.error();
+  auto config = load_config(line->config);
   if (!config) {
     for (const daemon::ConfigError& error : config.error()) say(error.to_string());
     return kExitFailure;
   }
-  if (check_only) {
-    say(fmt::format("{}: nothing is wrong with it", path));
+  if (line->check) {
+    say(fmt::format("{}: nothing is wrong with it", line->config));
     return 0;
   }
-  return Daemon(path, std::move(*config)).run();
+  return Daemon(line->config, std::move(*config)).run();
 }
 
 }  // namespace

@@ -67,6 +67,7 @@ json request_of(const TargetCommand& command) {
     case Verb::apply:
       named("apply");
       request["file"] = absolute(command.file);
+      if (command.force) request["force"] = true;
       break;
     case Verb::disk_create:
       named("disk_create");

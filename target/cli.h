@@ -44,6 +44,7 @@ struct TargetCommand {
   std::string socket = kDefaultControlSocket;
   bool json = false;
   std::string file;         // apply, check
+  bool force = false;       // apply
   std::string name;         // disk resize, disk remove
   uint64_t size_bytes = 0;  // disk resize
   DiskConfig disk;          // disk create

@@ -1,5 +1,6 @@
 // CLI11 throws: this file is built with exceptions.
 #include <CLI/CLI.hpp>
+#include <charconv>
 #include <vector>
 
 #include "common/base/units.h"
@@ -20,6 +21,23 @@ uint64_t size_of(const std::string& text) {
   if (!parsed) throw CLI::ValidationError("size", "\"" + text + "\": " + parsed.error().what);
   if (*parsed == 0) throw CLI::ValidationError("size", "must not be 0");
   return *parsed;
+}
+
+// What numbers a session: as `session list` shows it.
+uint64_t session_id_of(const std::string& text) {
+  uint64_t id = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), id);
+  if (error == std::errc() && end == text.data() + text.size()) return id;
+  throw CLI::ValidationError("id", "\"" + text +
+                                       "\" is not a session number: `holdfast target session "
+                                       "list` shows those there are");
+}
+
+void add_session_id(CLI::App& verb, TargetCommand& command) {
+  verb.add_option_function<std::string>(
+          "id", [&command](const std::string& text) { command.session_id = session_id_of(text); },
+          "The session's number, from `session list`")
+      ->required();
 }
 
 CLI::App* add_verb(CLI::App& noun, const char* name, const char* what, TargetCommand& command,
@@ -85,20 +103,20 @@ void add_disk(CLI::App& noun, TargetCommand& command) {
           "size", [&command](const std::string& text) { command.size_bytes = size_of(text); },
           "The new size, such as 128GiB")
       ->required();
-  CLI::App* remove = add_verb(*disk, "remove", "Forget a created disk; its data is kept", command,
-                              Verb::disk_remove);
+  CLI::App* remove =
+      add_verb(*disk, "remove", "Forget a created disk; its data is kept (of a memory disk: lost)",
+               command, Verb::disk_remove);
   remove->add_option("name", command.name, "The disk's name")->required();
 }
 
 void add_session(CLI::App& noun, TargetCommand& command) {
   CLI::App* session = add_noun(noun, "session", "Sessions of initiators");
   add_verb(*session, "list", "Show the sessions", command, Verb::session_list);
-  const char* id_help = "The session's number, from `session list`";
-  CLI::App* drop = add_verb(*session, "drop", "End a session at once", command, Verb::session_drop);
-  drop->add_option("id", command.session_id, id_help)->required()->check(CLI::NonNegativeNumber);
-  CLI::App* logout =
-      add_verb(*session, "logout", "Ask the initiator to log out", command, Verb::session_logout);
-  logout->add_option("id", command.session_id, id_help)->required()->check(CLI::NonNegativeNumber);
+  add_session_id(*add_verb(*session, "drop", "End a session at once", command, Verb::session_drop),
+                 command);
+  add_session_id(
+      *add_verb(*session, "logout", "Ask the initiator to log out", command, Verb::session_logout),
+      command);
 }
 
 void add_alua(CLI::App& noun, TargetCommand& command) {
@@ -131,6 +149,7 @@ CLI::App* add_target_commands(CLI::App& program, TargetCommand& command) {
   CLI::App* apply =
       add_verb(*noun, "apply", "Make the running target what FILE says", command, Verb::apply);
   apply->add_option("file", command.file, "The configuration file")->required();
+  apply->add_flag("--force", command.force, "Even if FILE takes every target away");
   CLI::App* check =
       add_verb(*noun, "check", "Look for errors in FILE; needs no daemon", command, Verb::check);
   check->add_option("file", command.file, "The configuration file")->required();

@@ -101,7 +101,7 @@ class Diff {
     for (const DiskConfig& disk : running_.disks) {
       if (find_disk(wanted_.disks, disk.name) != nullptr) continue;
       diff_.removed_disks.push_back(disk.name);
-      say(fmt::format("disk `{}` removed; its data stays where it is", disk.name));
+      say(fmt::format("disk `{}` removed; {}", disk.name, fate_of_data(disk)));
     }
   }
 
@@ -234,6 +234,11 @@ class Diff {
 };
 
 }  // namespace
+
+const char* fate_of_data(const DiskConfig& removed) {
+  return removed.backing.kind == io::BackingKind::memory ? "it was in memory: its data is lost"
+                                                         : "its data stays where it is";
+}
 
 std::vector<std::string> config_conflicts(const Config& config,
                                           std::span<const DiskConfig> created_disks) {

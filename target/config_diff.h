@@ -36,6 +36,9 @@ struct ConfigDiff {
 std::vector<std::string> config_conflicts(const Config& config,
                                           std::span<const DiskConfig> created_disks);
 
+// For the sentence about a disk that is taken away.
+const char* fate_of_data(const DiskConfig& removed);
+
 ConfigDiff diff_configs(const Config& running, const Config& wanted,
                         std::span<const DiskConfig> created_disks);
 

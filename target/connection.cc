@@ -34,7 +34,8 @@ Connection::Connection(Shard& shard, io::Socket socket, uint16_t portal_group_ta
       last_received_(accepted_at_),
       last_sent_(accepted_at_),
       policy_(std::make_unique<LoginPolicy>(
-          shard.map(), peer_, portal_group_tag,
+          shard.map(),
+          LoginPolicy::Route{.peer = peer_, .portal = local_, .portal_group_tag = portal_group_tag},
           LoginPolicy::Guard{.backoff = shard.login_backoff(), .loop = shard.loop()})),
       login_(std::make_unique<iscsi::LoginServer>(login_options(portal_group_tag), *policy_,
                                                   shard.random())) {}
@@ -48,7 +49,7 @@ void Connection::start() {
 
 void Connection::close(const char* why) {
   if (phase_ == Phase::closing) return;
-  LOG_LIMITED(info, kLog, "connection {:x} from {} closed: {}", id_, peer_.to_string(), why);
+  LOG_LIMITED(info, kLog, "connection {} from {} closed: {}", id_, peer_.to_string(), why);
   if (logging_in()) shard_.login_ended();
   phase_ = Phase::closing;
   shard_.cancel_resume(*this);
@@ -229,7 +230,8 @@ void Connection::ask_admission() {
                    .isid = login_->isid(),
                    .target_name = login_->target_name(),
                    .portal_group_tag = portal_group_tag_};
-  request.portal = local_.to_string();
+  request.portal = local_;
+  request.peer = peer_;
   shard_.node().admit(std::move(request), [&shard = shard_, id = id_](AdmitReply reply) noexcept {
     if (Connection* connection = shard.find(id)) connection->on_admitted(reply);
   });
@@ -239,22 +241,16 @@ void Connection::on_admitted(const AdmitReply& reply) {
   admitted_ = reply;
   if (phase_ != Phase::waiting_for_grant) return;
   phase_ = Phase::login;
-  iscsi::LoginStatus status = reply.status;
-  if (status == iscsi::LoginStatus::success && !still_allowed()) {
-    status = iscsi::LoginStatus::authorization_failure;
+  // The configuration may have changed since the login began.
+  if (reply.status != iscsi::LoginStatus::success) {
+    act_on_login(login_->deny(reply.status, reply.reason));
+  } else if (const auto obstacle = policy_->obstacle_now(*shard_.map())) {
+    act_on_login(login_->deny(obstacle->status, obstacle->reason));
+  } else {
+    act_on_login(login_->grant(reply.tsih));
   }
-  const bool granted = status == iscsi::LoginStatus::success;
-  act_on_login(granted ? login_->grant(reply.tsih) : login_->deny(status));
   if (phase_ == Phase::closing || processing_) return;
   process_input();
-}
-
-// The configuration may have changed since the login began.
-bool Connection::still_allowed() const {
-  if (login_->session_type() == iscsi::SessionType::discovery) return true;
-  const std::shared_ptr<const NodeMap> map = shard_.map();
-  const TargetView* target = find_target(*map, login_->target_name(), portal_group_tag_);
-  return target != nullptr && find_permission(*target, login_->initiator_name(), peer_) != nullptr;
 }
 
 void Connection::send_login_response(bool closes) {
@@ -291,10 +287,9 @@ void Connection::enter_full_feature() {
   session_ = std::make_unique<Session>(*this, *login_, *admitted_);
   phase_ = Phase::full_feature;
   shard_.login_ended();
-  LOG_LIMITED(info, kLog,
-              "login: session={:x} initiator={} isid={:012x} target={} peer={} portal={}", id_,
-              login_->initiator_name(), login_->isid(), login_->target_name(), peer_.to_string(),
-              local_.to_string());
+  LOG_LIMITED(info, kLog, "login: session={} initiator={} isid={:012x} target={} peer={} portal={}",
+              id_, login_->initiator_name(), login_->isid(), login_->target_name(),
+              peer_.to_string(), local_.to_string());
   login_.reset();
   policy_.reset();
   login_data_ = {};

@@ -89,7 +89,6 @@ class Connection {
   void send_login_response(bool closes);
   void enter_full_feature();
   void ask_admission();
-  bool still_allowed() const;
   static void on_control_sent(SendItem& item) noexcept;
 
   Shard& shard_;

@@ -49,21 +49,38 @@ const InitiatorConfig* find_permission(const TargetView& target, std::string_vie
   return any;
 }
 
-const TargetView* find_target(const NodeMap& map, std::string_view name,
-                              uint16_t portal_group_tag) {
-  const TargetView* view = map.find_target(name);
-  if (view == nullptr) return nullptr;
-  const bool here =
-      std::ranges::find(view->portal_groups, portal_group_tag) != view->portal_groups.end();
-  return here ? view : nullptr;
+std::optional<LoginObstacle> find_obstacle(const NodeMap& map, const NexusId& nexus,
+                                           const io::Endpoint& portal, const io::Endpoint& peer) {
+  using enum iscsi::LoginStatus;
+  const TargetView* const target = map.find_target(nexus.target_name);
+  if (target == nullptr) return LoginObstacle{not_found, "there is no target of this name"};
+  const PortalGroupView* const group = map.find_portal_group(nexus.portal_group_tag);
+  if (group == nullptr || std::ranges::find(target->portal_groups, nexus.portal_group_tag) ==
+                              target->portal_groups.end()) {
+    return LoginObstacle{not_found, "the target is not served through this portal group"};
+  }
+  if (std::ranges::find(group->portals, portal) == group->portals.end()) {
+    return LoginObstacle{not_found, "the portal is not in the configuration any more"};
+  }
+  if (find_permission(*target, nexus.initiator_name, peer) != nullptr) return std::nullopt;
+  const bool named = std::ranges::any_of(target->initiators, [&](const InitiatorConfig& entry) {
+    return entry.name == "*" || entry.name == nexus.initiator_name;
+  });
+  return LoginObstacle{authorization_failure, named ? "the initiator's address is not allowed"
+                                                    : "the initiator's name is not allowed"};
 }
 
 iscsi::LoginDecision LoginPolicy::normal(std::string_view initiator, std::string_view target) {
-  const TargetView* view = find_target(*map_, target, portal_group_tag_);
-  if (view == nullptr) return {.status = iscsi::LoginStatus::not_found, .chap = {}};
-  const InitiatorConfig* entry = find_permission(*view, initiator, peer_);
-  if (entry == nullptr) return {.status = iscsi::LoginStatus::authorization_failure, .chap = {}};
-  return require(entry->chap, entry->mutual_chap);
+  nexus_ = {.initiator_name = std::string(initiator),
+            .isid = 0,
+            .target_name = std::string(target),
+            .portal_group_tag = route_.portal_group_tag};
+  if (const auto obstacle = find_obstacle(*map_, nexus_, route_.portal, route_.peer)) {
+    return {.status = obstacle->status, .chap = {}, .reason = obstacle->reason};
+  }
+  const InitiatorConfig& entry =
+      *find_permission(*map_->find_target(target), initiator, route_.peer);
+  return require(entry.chap, entry.mutual_chap);
 }
 
 iscsi::LoginDecision LoginPolicy::discovery(std::string_view) {
@@ -72,9 +89,12 @@ iscsi::LoginDecision LoginPolicy::discovery(std::string_view) {
 
 iscsi::LoginDecision LoginPolicy::require(const std::optional<daemon::ChapConfig>& chap,
                                           const std::optional<daemon::ChapConfig>& mutual) {
-  user_ = chap.has_value() ? chap->user : std::string();
-  if (chap.has_value() && guard_.backoff.waits(peer_, user_, guard_.loop.now())) {
-    return {.status = iscsi::LoginStatus::service_unavailable, .chap = {}};
+  chap_ = chap;
+  mutual_chap_ = mutual;
+  if (chap.has_value() && guard_.backoff.waits(route_.peer, user(), guard_.loop.now())) {
+    return {.status = iscsi::LoginStatus::service_unavailable,
+            .chap = {},
+            .reason = "too many failed logins of this account"};
   }
   return {.status = iscsi::LoginStatus::success, .chap = requirement(*map_, chap, mutual)};
 }
@@ -82,13 +102,29 @@ iscsi::LoginDecision LoginPolicy::require(const std::optional<daemon::ChapConfig
 // Asked again here, because many logins may have been begun at once.
 bool LoginPolicy::chap_ended(bool proved) {
   const io::Instant now = guard_.loop.now();
-  if (guard_.backoff.waits(peer_, user_, now)) return false;
+  if (guard_.backoff.waits(route_.peer, user(), now)) return false;
   if (proved) {
-    guard_.backoff.succeeded(peer_, user_);
+    guard_.backoff.succeeded(route_.peer, user());
   } else {
-    guard_.backoff.failed(peer_, user_, now);
+    guard_.backoff.failed(route_.peer, user(), now);
   }
   return true;
+}
+
+std::optional<LoginObstacle> LoginPolicy::obstacle_now(const NodeMap& now) const {
+  const std::optional<daemon::ChapConfig>* chap = &now.discovery.chap;
+  const std::optional<daemon::ChapConfig>* mutual = &now.discovery.mutual_chap;
+  if (!nexus_.target_name.empty()) {
+    if (auto obstacle = find_obstacle(now, nexus_, route_.portal, route_.peer)) return obstacle;
+    const InitiatorConfig& entry =
+        *find_permission(*now.find_target(nexus_.target_name), nexus_.initiator_name, route_.peer);
+    chap = &entry.chap;
+    mutual = &entry.mutual_chap;
+  }
+  if (*chap == chap_ && *mutual == mutual_chap_) return std::nullopt;
+  // What it proved is not what is asked for now; the initiator will try again.
+  return LoginObstacle{iscsi::LoginStatus::service_unavailable,
+                       "the authentication it needs was changed meanwhile"};
 }
 
 // One connection per session: a login that names a TSIH can neither add nor reinstate a connection.

@@ -4,6 +4,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "common/io/network.h"
@@ -14,15 +15,25 @@
 
 namespace holdfast::target {
 
+// Why a login is refused, or a session must end: static text for the log.
+struct LoginObstacle {
+  iscsi::LoginStatus status;
+  const char* reason;
+};
+
 class LoginPolicy final : public iscsi::LoginPolicy {
  public:
   struct Guard {  // both outlive the object
     LoginBackoff& backoff;
     const io::Loop& loop;
   };
-  LoginPolicy(std::shared_ptr<const NodeMap> map, io::Endpoint peer, uint16_t portal_group_tag,
-              Guard guard)
-      : map_(std::move(map)), peer_(peer), portal_group_tag_(portal_group_tag), guard_(guard) {}
+  // Where the login comes from, and by which of our portals.
+  struct Route {
+    io::Endpoint peer, portal;
+    uint16_t portal_group_tag = 0;
+  };
+  LoginPolicy(std::shared_ptr<const NodeMap> map, const Route& route, Guard guard)
+      : map_(std::move(map)), route_(route), guard_(guard) {}
 
   iscsi::LoginDecision normal(std::string_view initiator, std::string_view target) override;
   iscsi::LoginDecision discovery(std::string_view initiator) override;
@@ -30,18 +41,26 @@ class LoginPolicy final : public iscsi::LoginPolicy {
                                   uint16_t cid) override;
   bool chap_ended(bool proved) override;
 
+  // Why the login that was let in so far does not hold under the configuration of now; nothing: it
+  // does.
+  std::optional<LoginObstacle> obstacle_now(const NodeMap& now) const;
+
  private:
   iscsi::LoginDecision require(const std::optional<daemon::ChapConfig>& chap,
                                const std::optional<daemon::ChapConfig>& mutual);
+  std::string user() const { return chap_ ? chap_->user : std::string(); }
+
   std::shared_ptr<const NodeMap> map_;
-  io::Endpoint peer_;
-  uint16_t portal_group_tag_;
+  Route route_;
   Guard guard_;
-  std::string user_;  // of the account that the last decision asked for
+  // Of the last decision.
+  NexusId nexus_;  // no target: discovery
+  std::optional<daemon::ChapConfig> chap_, mutual_chap_;
 };
 
-// Null: there is no such target, or not through this portal group.
-const TargetView* find_target(const NodeMap& map, std::string_view name, uint16_t portal_group_tag);
+// Nothing: the initiator may use the target, from this address and through this portal.
+std::optional<LoginObstacle> find_obstacle(const NodeMap& map, const NexusId& nexus,
+                                           const io::Endpoint& portal, const io::Endpoint& peer);
 
 // The entry of the target's access list that lets this initiator in from this address; the first
 // that names it wins over "*". Null: not allowed.

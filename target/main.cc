@@ -3,7 +3,6 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-#include <atomic>
 #include <cstdio>
 #include <cstring>
 #include <memory>
@@ -13,11 +12,12 @@
 #include <vector>
 
 #include "common/base/log.h"
+#include "common/daemon/command_line.h"
 #include "common/daemon/edge_thread.h"
+#include "common/daemon/file_reader.h"
 #include "common/daemon/notify.h"
 #include "common/daemon/signal_watch.h"
 #include "common/io/backing_opener.h"
-#include "common/io/blocking_worker.h"
 #include "common/io/uring_loop.h"
 #include "target/config.h"
 #include "target/control_requests.h"
@@ -31,15 +31,6 @@ namespace {
 
 constexpr const char* kLog = "targetd";
 constexpr int kExitFailure = 1;
-constexpr int kExitUsage = 2;
-
-constexpr std::string_view kUsage =
-    "usage: holdfast-targetd --config FILE [--check]\n"
-    "  --config FILE  the configuration (docs/config.md)\n"
-    "  --check        say what is wrong with it, start nothing\n"
-    "  --version\n"
-    "Runs in the foreground, logs to stderr. SIGHUP applies the changed file, SIGTERM ends it.\n";
-
 void say(std::string_view text) {
   std::fwrite(text.data(), 1, text.size(), stderr);
   std::fputc('\n', stderr);
@@ -80,7 +71,6 @@ class Daemon {
   const std::string path_;
   const Config config_;
   int status_ = 0;
-  bool started_ = false;
   bool stopping_ = false;
   bool drained_ = false;
 
@@ -94,8 +84,7 @@ class Daemon {
   std::vector<std::unique_ptr<Shard>> shards_;
   std::unique_ptr<daemon::ControlServer> control_server_;
   std::unique_ptr<MetricsServer> metrics_server_;
-  std::shared_ptr<io::BlockingWorker> reloader_;  // reading files must not stop the control loop
-  std::atomic<uint32_t> reloads_{0};              // asked of it and not done
+  std::unique_ptr<daemon::FileReader> files_;
 };
 
 bool Daemon::open() {
@@ -105,6 +94,8 @@ bool Daemon::open() {
     return false;
   }
   signals_ = std::move(*signals);
+  files_ = std::make_unique<daemon::FileReader>();
+  signals_->set_step(fmt::format("the state store in {} to open", config_.state_dir));
   auto store = open_state_store({.state_dir = config_.state_dir}, random_);
   if (!store) {
     say(store.error());
@@ -112,6 +103,7 @@ bool Daemon::open() {
     return false;
   }
   store_ = std::move(*store);
+  signals_->set_step("its threads and buffers to be made");
   const uint32_t threads =
       config_.threads != 0 ? config_.threads : std::max(1u, std::thread::hardware_concurrency());
   for (uint32_t i = 0; i < threads; ++i) {
@@ -164,18 +156,20 @@ int Daemon::run() {
   });
   loops_[0]->run();
 
+  signals_->set_step("the threads of the control socket and the metrics page");
   control_server_.reset();
   metrics_server_.reset();
-  if (!drained_ || reloads_ > 0) {
+  if (!drained_ || files_->busy()) {
     // Requests are still in the kernel, and it would write into memory that we give back. It ends
     // them itself when the process is gone, and holds the disks' locks until then.
     LOG_WARNING(kLog, "not every request has ended: exiting all the same");
     std::fflush(nullptr);
     _exit(status_);
   }
+  signals_->set_step("the threads of the shards");
   for (size_t i = 1; i < loops_.size(); ++i) loops_[i]->stop();
   for (std::thread& thread : threads_) thread.join();
-  if (reloader_ != nullptr) reloader_->finish();
+  signals_->set_step(fmt::format("the state store in {} to close", config_.state_dir));
   store_.reset();
   shards_.clear();
   node_.reset();
@@ -191,7 +185,6 @@ void Daemon::on_started(NodeControl::Outcome outcome) {
     return stop(kExitFailure);
   }
   if (!start_servers()) return stop(kExitFailure);
-  started_ = true;
   for (const std::string& sentence : *outcome) LOG_INFO(kLog, "{}", sentence);
   if (!daemon::notify_systemd("READY=1")) LOG_WARNING(kLog, "systemd could not be told");
 }
@@ -202,7 +195,10 @@ bool Daemon::start_servers() {
       "timed out: the daemon is still at it; look at `holdfast target status` in a while";
   options.reply_deadline =
       std::max(options.reply_deadline, std::chrono::milliseconds(config_.drain_deadline_ms) + 4s);
-  auto control = daemon::ControlServer::start(options, control_handler(*node_));
+  auto control = daemon::ControlServer::start(
+      options, control_handler({.node = *node_, .read_files = [this](io::Task task) {
+                                  return files_->submit(std::move(task));
+                                }}));
   if (!control) {
     say(control.error());
     return false;
@@ -225,19 +221,13 @@ void Daemon::on_signal(int signal) {
     LOG_INFO(kLog, "signal {}: stopping", signal);
     return stop(0);
   }
-  if (!started_ || stopping_) return;
-  if (reloader_ == nullptr) reloader_ = io::BlockingWorker::start();
-  ++reloads_;
-  if (!reloader_->submit([this]() noexcept {
-        reload();
-        --reloads_;
-      })) {
-    --reloads_;
+  if (stopping_) return;
+  if (!files_->submit([this]() noexcept { reload(); })) {
     LOG_ERROR(kLog, "{} is not read: earlier reloads have not ended", path_);
   }
 }
 
-// On the reloader's thread.
+// On the thread that reads files.
 void Daemon::reload() {
   auto config = load_config(path_);
   if (!config) {
@@ -246,7 +236,7 @@ void Daemon::reload() {
     LOG_ERROR(kLog, "{} is not applied: nothing has changed", path_);
     return;
   }
-  node_->apply(std::move(*config), [](NodeControl::Outcome outcome) noexcept {
+  node_->apply(std::move(*config), false, [](NodeControl::Outcome outcome) noexcept {
     if (outcome) {
       LOG_INFO(kLog, "reload: {}", outcome->size() == 1 ? outcome->front() : "done");
       return;
@@ -260,7 +250,7 @@ void Daemon::stop(int status) {
   if (std::exchange(stopping_, true)) return;
   status_ = status;
   daemon::notify_systemd("STOPPING=1");
-  signals_->stop();
+  signals_->begin_end(status);
   node_->shutdown([this](bool drained) noexcept {
     drained_ = drained;
     loops_[0]->stop();
@@ -278,33 +268,11 @@ int check(const std::string& path,
 }
 
 int main_of(int argc, char** argv) {
-  std::string path;
-  bool check_only = false;
-  for (int i = 1; i < argc; ++i) {
-    const std::string_view argument = argv[i];
-    if (argument == "--config" && i + 1 < argc) {
-      path = argv[++i];
-    } else if (argument.starts_with("--config=")) {
-      path = argument.substr(sizeof("--config=") - 1);
-    } else if (argument == "--check") {
-      check_only = true;
-    } else if (argument == "--version") {
-      std::puts("holdfast-targetd " HOLDFAST_VERSION);
-      return 0;
-    } else {
-      const bool help = argument == "--help" || argument == "-h";
-      if (!help) say(fmt::format("unknown argument `{}`", argument));
-      std::fwrite(kUsage.data(), 1, kUsage.size(), help ? stdout : stderr);
-      return help ? 0 : kExitUsage;
-    }
-  }
-  if (path.empty()) {
-    say(kUsage);
-    return kExitUsage;
-  }
-  auto config = load_config(path);
-  if (check_only || !config) return check(path, config);
-  return Daemon(path, std::move(*config)).run();
+  const auto line = daemon::read_command_line("holdfast-targetd", HOLDFAST_VERSION, argc, argv);
+  if (!line) return line.error();
+  auto config = load_config(line->config);
+  if (line->check || !config) return check(line->config, config);
+  return Daemon(line->config, std::move(*config)).run();
 }
 
 }  // namespace

@@ -19,6 +19,21 @@ void note_size(DiskConfig& disk, uint64_t bytes) {
 }
 constexpr io::Duration kGatherWait = std::chrono::seconds(2);
 
+// Why the session must end under this map, or null.
+const char* end_of_session(const NodeMap& map, const SessionStatus& session) {
+  if (session.target_name.empty()) return nullptr;  // discovery
+  const auto portal = io::Endpoint::parse(session.portal);
+  const auto peer = io::Endpoint::parse(session.peer);
+  if (!portal.has_value() || !peer.has_value()) return nullptr;  // the socket is gone already
+  const auto obstacle = find_obstacle(map,
+                                      {.initiator_name = session.initiator_name,
+                                       .isid = session.isid,
+                                       .target_name = session.target_name,
+                                       .portal_group_tag = session.portal_group_tag},
+                                      *portal, *peer);
+  return obstacle ? obstacle->reason : nullptr;
+}
+
 }  // namespace
 
 template <auto kMethod, class... Bound>
@@ -243,7 +258,7 @@ void NodeChange::remove_disks() {
 void NodeChange::end_sessions() {
   ++parts_left_;
   node_.shards.gather(kGatherWait,
-                      [this, map = node_.make_map(), ended = callback<&NodeChange::part_ended>()](
+                      [this, map = node_.map, ended = callback<&NodeChange::part_ended>()](
                           std::vector<ShardStatus> all) mutable noexcept {
                         for (const ShardStatus& shard : all) {
                           for (const SessionStatus& session : shard.sessions) {
@@ -304,6 +319,7 @@ void NodeChange::fail(std::string reason) {
     reasons.push_back(fmt::format("disk `{}` has been grown nevertheless", growth.disk));
   }
   if (reply_) std::exchange(reply_, {})(std::unexpected(std::move(reasons)));
+  if (on_idle_) on_idle_();
 }
 
 void NodeChange::finish() {
@@ -313,32 +329,13 @@ void NodeChange::finish() {
   opened_.clear();
   for (const std::string& sentence : plan_.sentences) LOG_INFO("change", "{}", sentence);
   if (reply_) std::exchange(reply_, {})(std::move(plan_.sentences));
+  if (on_idle_) on_idle_();
 }
 
 void NodeChange::stop() {
   ++serial_;
   step_ = Step::idle;
   node_.loop().stop(timer_);
-}
-
-const char* end_of_session(const NodeMap& map, const SessionStatus& session) {
-  if (session.target_name.empty()) return nullptr;  // discovery, or still logging in
-  const TargetView* const target = map.find_target(session.target_name);
-  if (target == nullptr) return "its target was removed";
-  const PortalGroupView* const group = map.find_portal_group(session.portal_group_tag);
-  if (group == nullptr || std::ranges::find(target->portal_groups, session.portal_group_tag) ==
-                              target->portal_groups.end()) {
-    return "its portal group was removed";
-  }
-  const auto portal = io::Endpoint::parse(session.portal);
-  if (portal.has_value() && std::ranges::find(group->portals, *portal) == group->portals.end()) {
-    return "its portal was removed";
-  }
-  const auto peer = io::Endpoint::parse(session.peer);
-  if (peer.has_value() && find_permission(*target, session.initiator_name, *peer) == nullptr) {
-    return "its initiator may no longer log in";
-  }
-  return nullptr;
 }
 
 }  // namespace holdfast::target

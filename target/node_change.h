@@ -41,6 +41,10 @@ class NodeChange {
   ~NodeChange() { stop(); }
 
   bool busy() const { return step_ != Step::idle; }
+  // Called whenever a change is over. Must not begin one from within.
+  void set_on_idle(std::move_only_function<void() noexcept> callback) {
+    on_idle_ = std::move(callback);
+  }
   // A backing works on it and will answer to the loop.
   bool growing() const { return growing_; }
   void begin(ChangePlan plan, Reply reply);  // not busy()
@@ -84,6 +88,7 @@ class NodeChange {
   uint64_t serial_ = 0;
   ChangePlan plan_;
   Reply reply_;  // empty: answered, the rest goes on in the background
+  std::move_only_function<void() noexcept> on_idle_;
   io::Instant begun_at_{};
   std::vector<Opened> opened_;
   DiskOpener::Ticket ticket_ = 0;
@@ -92,8 +97,5 @@ class NodeChange {
   size_t parts_left_ = 0;
   io::TimerOf<NodeChange, &NodeChange::on_deadline> timer_{*this};
 };
-
-// Why the session must end under this map, or null.
-const char* end_of_session(const NodeMap& map, const SessionStatus& session);
 
 }  // namespace holdfast::target

@@ -45,7 +45,7 @@ struct ReservationStatus {
 
 struct DiskStatus {
   DiskConfig config;
-  std::string state;   // "ready", "opening", "failed: <why>"
+  std::string state;   // "ready", "opening[: <why>]", "failed: <why>"
   std::string origin;  // "file" (configuration) or "cli" (disk create)
   std::string uuid;    // identity, as VPD 83 and 80 show it
   uint64_t size_bytes = 0;
@@ -99,7 +99,8 @@ struct NodeStatus {
 };
 
 // Every call may be made from any thread; the reply arrives on the control loop's thread exactly
-// once, within the drain deadline plus a second.
+// once, within the drain deadline plus a second; that of an apply that waits, so long after its
+// turn has come.
 class NodeControl {
  public:
   template <class T>
@@ -109,7 +110,9 @@ class NodeControl {
 
   virtual ~NodeControl() = default;
   virtual void status(Reply<NodeStatus> reply) = 0;
-  virtual void apply(Config config, Reply<Outcome> reply) = 0;
+  // Waits for a change that is under way, and for the start; of several that wait only the last is
+  // made. `force`: it may take away every target.
+  virtual void apply(Config config, bool force, Reply<Outcome> reply) = 0;
   virtual void disk_create(DiskConfig disk, Reply<Outcome> reply) = 0;  // remembered in state_dir
   virtual void disk_resize(std::string name, uint64_t size_bytes, Reply<Outcome> reply) = 0;
   virtual void disk_remove(std::string name, Reply<Outcome> reply) = 0;  // data is kept

@@ -22,12 +22,14 @@ struct AdmitRequest {
   uint32_t shard = 0;
   bool discovery = false;
   NexusId nexus;
-  std::string portal;  // the address it came to
+  io::Endpoint portal;  // the address it came to
+  io::Endpoint peer;
 };
 struct AdmitReply {
   iscsi::LoginStatus status = iscsi::LoginStatus::success;
   uint16_t tsih = 0;
   bool reinstated = false;  // an older session of this nexus was ended: 29/07 instead of 29/00
+  const char* reason = "";  // of a refusal, for the log: static text
 };
 
 struct PrOutCall {

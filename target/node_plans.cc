@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "common/base/units.h"
+#include "target/config_diff.h"
 #include "target/config_limits.h"
 
 namespace holdfast::target {
@@ -36,11 +37,17 @@ std::string mappings(const Config& config, const std::string& disk) {
 
 }  // namespace
 
-Planned plan_apply(const NodeState& node, Config config) {
+Planned plan_apply(const NodeState& node, Config config, bool force) {
   ConfigDiff diff = diff_configs(node.config, config, node.created_disks());
   for (const ConfigDiff::Growth& growth : diff.grown_disks) {
     const Unit* const unit = node.units.find(growth.disk);
     if (unit != nullptr && unit->backing == nullptr) diff.refusals.push_back(not_open(*unit));
+  }
+  if (config.targets.empty() && !node.config.targets.empty() && !force) {
+    diff.refusals.push_back(
+        fmt::format("the file has no target, and {} are served: is it the right file? `holdfast "
+                    "target apply --force FILE` takes all of them away",
+                    node.config.targets.size()));
   }
   if (!diff.refusals.empty()) return std::unexpected(std::move(diff.refusals));
   ChangePlan plan;
@@ -129,7 +136,7 @@ Planned plan_disk_remove(const NodeState& node, const std::string& name) {
                     name, where));
   }
   ChangePlan plan;
-  plan.sentences = {fmt::format("disk `{}` removed; its data stays where it is", name)};
+  plan.sentences = {fmt::format("disk `{}` removed; {}", name, fate_of_data(unit->config))};
   plan.removed_disks = {name};
   plan.forget = name;
   return plan;

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cstring>
 
 #include "common/base/log.h"
@@ -10,21 +11,29 @@
 namespace holdfast::target {
 
 std::string describe_failure(const DiskConfig& disk, const base::Error& error) {
-  std::string text = disk.backing.path.empty() ? "" : disk.backing.path + ": ";
+  const std::string& path = disk.backing.path;
+  std::string text = path.empty() ? "" : path + ": ";
+  if (error.sys == ENOENT) {
+    // A file that is written is made when it is absent, but not its directory.
+    const bool made = disk.backing.kind == io::BackingKind::file && !disk.backing.read_only;
+    if (!made) return text + error.what;
+    return text + fmt::format("the directory {} does not exist: create it",
+                              path.substr(0, std::max<size_t>(path.rfind('/'), 1)));
+  }
   text += error.what;
   if (error.sys != 0) text += fmt::format(" ({})", std::strerror(error.sys));
   return text;
 }
 
-std::shared_ptr<const NodeMap> NodeState::make_map() const {
-  auto map = std::make_shared<NodeMap>();
+std::shared_ptr<const NodeMap> NodeState::make_map() {
+  auto made = std::make_shared<NodeMap>();
   for (const PortalGroupConfig& group : config.portal_groups) {
     const auto found = alua.find(group.tag);
     const Alua state = found == alua.end() ? Alua{} : found->second;
-    map->portal_groups.push_back({.tag = group.tag,
-                                  .portals = group.portals,
-                                  .alua = state.state,
-                                  .alua_changed = state.changed});
+    made->portal_groups.push_back({.tag = group.tag,
+                                   .portals = group.portals,
+                                   .alua = state.state,
+                                   .alua_changed = state.changed});
   }
   for (const TargetConfig& target : config.targets) {
     TargetView view{.name = target.name,
@@ -36,11 +45,12 @@ std::shared_ptr<const NodeMap> NodeState::make_map() const {
       ASSERT(unit != nullptr);  // config_conflicts() refused anything else
       view.luns[lun.lun] = unit->id;
     }
-    map->targets.push_back(std::move(view));
+    made->targets.push_back(std::move(view));
   }
-  map->discovery = config.discovery;
-  map->chap_allow_md5 = config.chap_allow_md5;
-  map->chap_allow_sha1 = config.chap_allow_sha1;
+  made->discovery = config.discovery;
+  made->chap_allow_md5 = config.chap_allow_md5;
+  made->chap_allow_sha1 = config.chap_allow_sha1;
+  map = made;
   return map;
 }
 

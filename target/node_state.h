@@ -42,8 +42,8 @@ struct NodeState {
   io::Duration drain_deadline() const {
     return std::chrono::milliseconds(config.drain_deadline_ms);
   }
-  // Of the running configuration with the disks there are now.
-  std::shared_ptr<const NodeMap> make_map() const;
+  // Of the running configuration with the disks there are now; it is `map` from then on.
+  std::shared_ptr<const NodeMap> make_map();
   // Disks made by `disk create`.
   std::vector<DiskConfig> created_disks() const;
   // Opens the unit's backing, however long its lock takes, and tells the shards; a failure shows in
@@ -61,6 +61,7 @@ struct NodeState {
   std::map<UnitId, DiskOpener::Ticket> opening;
 
   Config config;  // what runs; sizes as they are now
+  std::shared_ptr<const NodeMap> map = std::make_shared<NodeMap>();  // as the shards have it
   struct Alua {
     scsi::AluaState state = scsi::AluaState::active_optimized;
     bool changed = false;  // since the process began

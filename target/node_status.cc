@@ -45,6 +45,10 @@ DiskStatus disk_status(const NodeState& node, const Unit& unit) {
                     .uuid = format_uuid(unit.identity),
                     .size_bytes = unit.size_bytes(),
                     .reservation = reservation_status(unit.reservations)};
+  if (const auto opening = node.opening.find(unit.id);
+      opening != node.opening.end() && node.opener.waits_for_lock(opening->second)) {
+    status.state += ": locked by another process, or by a killed one with requests in flight";
+  }
   for (const TargetConfig& target : node.config.targets) {
     for (const LunConfig& lun : target.luns) {
       if (lun.disk == unit.config.name) status.mapped.push_back({target.name, lun.lun});

@@ -251,7 +251,7 @@ void Session::request_logout() {
 
 void Session::reject(const iscsi::Bhs& bhs, iscsi::RejectReason reason) {
   shard().count_rejected_pdu();
-  LOG_LIMITED(warning, kLog, "PDU rejected: session={:x} opcode={:#04x} reason={:#04x}", id_,
+  LOG_LIMITED(warning, kLog, "PDU rejected: session={} opcode={:#04x} reason={:#04x}", id_,
               bhs.opcode, static_cast<unsigned>(reason));
   ControlPdu* pdu = connection_.new_control_pdu();
   if (pdu == nullptr) return connection_.close("its PDUs are rejected and it takes no answers");

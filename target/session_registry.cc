@@ -7,8 +7,8 @@
 namespace holdfast::target {
 namespace {
 
-SessionRegistry::Answer refused(SessionId session) {
-  return {session, {.status = iscsi::LoginStatus::out_of_resources}};
+SessionRegistry::Answer refused(SessionId session, const char* reason) {
+  return {session, {.status = iscsi::LoginStatus::out_of_resources, .reason = reason}};
 }
 
 }  // namespace
@@ -17,17 +17,17 @@ SessionRegistry::Effects SessionRegistry::admit(const AdmitRequest& request) {
   ASSERT(request.session != 0 && !sessions_.contains(request.session));
   Effects effects;
   if (sessions_.size() >= kMaxSessions) {
-    effects.answers.push_back(refused(request.session));
+    effects.answers.push_back(refused(request.session, "too many sessions"));
     return effects;
   }
   Session& session = sessions_[request.session];
   session = {.nexus = request.nexus,
              .discovery = request.discovery,
-             .portal = request.portal,
+             .portal = request.portal.to_string(),
              .state = State::waiting};
   if (request.discovery) {
     const auto [known, first] =
-        discoveries_.try_emplace(discovery_key(request.nexus, request.portal), request.session);
+        discoveries_.try_emplace(discovery_key(request.nexus, session.portal), request.session);
     if (!first) {
       const SessionId old_id = std::exchange(known->second, request.session);
       Session& old = sessions_.at(old_id);
@@ -41,7 +41,8 @@ SessionRegistry::Effects SessionRegistry::admit(const AdmitRequest& request) {
   }
   Slot& slot = slots_[request.nexus];
   if (slot.waiting) {
-    effects.answers.push_back(refused(*slot.waiting));
+    effects.answers.push_back(
+        refused(*slot.waiting, "a later login of this nexus takes its place"));
     sessions_.erase(*slot.waiting);
     slot.waiting.reset();
   }
@@ -94,7 +95,8 @@ SessionRegistry::Effects SessionRegistry::expire(SessionId id) {
   ASSERT(slot.waiting == id && slot.current);
   slot.waiting.reset();
   sessions_.erase(id);
-  effects.answers.push_back(refused(id));
+  effects.answers.push_back(
+      refused(id, "the commands of the session it reinstates have not ended"));
   return effects;
 }
 

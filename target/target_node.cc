@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "common/base/log.h"
+#include "target/login_policy.h"
 #include "target/node_status.h"
 
 namespace holdfast::target {
@@ -20,21 +21,6 @@ NodeControl::Outcome done(std::string sentence) {
   return std::vector<std::string>{std::move(sentence)};
 }
 
-// The configuration may have changed since the login began. Addresses were checked then and are
-// checked again for the sessions there are when the configuration changes.
-iscsi::LoginStatus check_nexus(const Config& config, const NexusId& nexus) {
-  const auto target = std::ranges::find(config.targets, nexus.target_name, &TargetConfig::name);
-  if (target == config.targets.end() ||
-      std::ranges::find(target->portal_groups, nexus.portal_group_tag) ==
-          target->portal_groups.end()) {
-    return iscsi::LoginStatus::not_found;
-  }
-  const bool permitted = std::ranges::any_of(target->initiators, [&](const auto& initiator) {
-    return initiator.name == "*" || initiator.name == nexus.initiator_name;
-  });
-  return permitted ? iscsi::LoginStatus::success : iscsi::LoginStatus::authorization_failure;
-}
-
 }  // namespace
 
 TargetNode::TargetNode(const NodeServices& services)
@@ -44,6 +30,7 @@ TargetNode::TargetNode(const NodeServices& services)
     state_.reservations.abort_waiting(
         [session](const PrOutCall& waiting) { return waiting.session == session; });
   });
+  change_.set_on_idle([this]() noexcept { run([this]() noexcept { begin_waiting_apply(); }); });
 }
 
 TargetNode::~TargetNode() = default;
@@ -57,13 +44,16 @@ void TargetNode::run(Work work) {
 
 void TargetNode::start(Config config, std::vector<ShardHandle> shards, Reply<Outcome> reply) {
   state_.shards.attach(std::move(shards));
-  start_.begin(std::move(config), [this,
-                                   reply = std::move(reply)](Outcome outcome) mutable noexcept {
-    // Never from within the call.
-    state_.loop().post([reply = std::move(reply), outcome = std::move(outcome)]() mutable noexcept {
-      reply(std::move(outcome));
-    });
-  });
+  start_.begin(
+      std::move(config), [this, reply = std::move(reply)](Outcome outcome) mutable noexcept {
+        // Never from within the call.
+        state_.loop().post(
+            [this, reply = std::move(reply), outcome = std::move(outcome)]() mutable noexcept {
+              started_ = outcome.has_value();
+              reply(std::move(outcome));
+              if (!state_.stopping) begin_waiting_apply();
+            });
+      });
 }
 
 void TargetNode::shutdown(Reply<bool> reply) {
@@ -88,13 +78,15 @@ void TargetNode::shutdown(Reply<bool> reply) {
 
 void TargetNode::admit(AdmitRequest request, Reply<AdmitReply> reply) {
   run([this, request = std::move(request), reply = std::move(reply)]() mutable noexcept {
-    const auto status =
-        request.discovery ? iscsi::LoginStatus::success : check_nexus(state_.config, request.nexus);
-    if (status == iscsi::LoginStatus::success) {
-      state_.sessions.admit(request, std::move(reply));
-    } else {
-      state_.shards.reply(request.shard, std::move(reply), AdmitReply{.status = status});
+    // The configuration may have changed since the login began, and a login that is refused must
+    // not end the session that it would reinstate.
+    std::optional<LoginObstacle> obstacle;
+    if (!request.discovery) {
+      obstacle = find_obstacle(*state_.map, request.nexus, request.portal, request.peer);
     }
+    if (!obstacle) return state_.sessions.admit(request, std::move(reply));
+    state_.shards.reply(request.shard, std::move(reply),
+                        AdmitReply{.status = obstacle->status, .reason = obstacle->reason});
   });
 }
 
@@ -144,25 +136,42 @@ void TargetNode::status(Reply<NodeStatus> reply) {
 
 void TargetNode::change(std::move_only_function<Planned()> plan, Reply<Outcome> reply) {
   run([this, plan = std::move(plan), reply = std::move(reply)]() mutable noexcept {
-    if (!state_.serving || change_.busy()) {
-      reply(refused("another change is under way: try again when it is done"));
-      return;
+    if (!started_ || change_.busy()) {
+      return reply(refused("another change is under way: try again when it is done"));
     }
-    Planned planned = plan();
-    if (!planned.has_value()) {
-      reply(std::unexpected(std::move(planned.error())));
-    } else if (planned->sentences.empty()) {
-      reply(done("nothing to change"));
-    } else {
-      change_.begin(std::move(*planned), std::move(reply));
-    }
+    begin_change(plan(), std::move(reply));
   });
 }
 
-void TargetNode::apply(Config config, Reply<Outcome> reply) {
-  change([this,
-          config = std::move(config)]() mutable { return plan_apply(state_, std::move(config)); },
-         std::move(reply));
+void TargetNode::begin_change(Planned planned, Reply<Outcome> reply) {
+  if (!planned.has_value()) {
+    reply(std::unexpected(std::move(planned.error())));
+  } else if (planned->sentences.empty()) {
+    reply(done("nothing to change"));
+  } else {
+    change_.begin(std::move(*planned), std::move(reply));
+  }
+}
+
+void TargetNode::apply(Config config, bool force, Reply<Outcome> reply) {
+  run([this, config = std::move(config), force, reply = std::move(reply)]() mutable noexcept {
+    if (waiting_apply_) {
+      std::exchange(waiting_apply_, std::nullopt)
+          ->reply(refused("not made: a later configuration takes its place"));
+    }
+    waiting_apply_.emplace(std::move(config), force, std::move(reply));
+    begin_waiting_apply();
+  });
+}
+
+void TargetNode::begin_waiting_apply() {
+  if (!waiting_apply_) return;
+  if (!started_ || change_.busy()) {
+    LOG_INFO("change", "another change is under way: the configuration is applied after it");
+    return;
+  }
+  WaitingApply apply = *std::exchange(waiting_apply_, std::nullopt);
+  begin_change(plan_apply(state_, std::move(apply.config), apply.force), std::move(apply.reply));
 }
 
 void TargetNode::disk_create(DiskConfig disk, Reply<Outcome> reply) {

@@ -2,6 +2,7 @@
 // The control loop's half of the target: sessions' identities, the order of everything that
 // concerns all shards, the configuration. docs/architecture.md.
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -54,7 +55,7 @@ class TargetNode final : public NodeLink, public NodeControl {
 
   // NodeControl
   void status(Reply<NodeStatus> reply) override;
-  void apply(Config config, Reply<Outcome> reply) override;
+  void apply(Config config, bool force, Reply<Outcome> reply) override;
   void disk_create(DiskConfig disk, Reply<Outcome> reply) override;
   void disk_resize(std::string name, uint64_t size_bytes, Reply<Outcome> reply) override;
   void disk_remove(std::string name, Reply<Outcome> reply) override;
@@ -63,10 +64,18 @@ class TargetNode final : public NodeLink, public NodeControl {
   void set_alua(uint16_t portal_group_tag, std::string state, Reply<Outcome> reply) override;
 
  private:
+  struct WaitingApply {
+    Config config;
+    bool force;
+    Reply<Outcome> reply;
+  };
+
   template <class Work>
   void run(Work work);  // on the control loop, unless the node stops
   // One change at a time; `plan` is called when it is this one's turn to look at the state.
   void change(std::move_only_function<Planned()> plan, Reply<Outcome> reply);
+  void begin_change(Planned planned, Reply<Outcome> reply);
+  void begin_waiting_apply();
   void store_alua(uint16_t tag, const std::string& state, Reply<Outcome> reply);
   void publish_alua(uint16_t tag, scsi::AluaState state, Reply<Outcome> reply);
 
@@ -74,6 +83,9 @@ class TargetNode final : public NodeLink, public NodeControl {
   UnitOperations operations_;
   NodeStart start_;
   NodeChange change_;
+  bool started_ = false;
+  // The last file read must be what is in force in the end, so that it waits for its turn.
+  std::optional<WaitingApply> waiting_apply_;
 };
 
 }  // namespace holdfast::target

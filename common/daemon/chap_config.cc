@@ -32,8 +32,9 @@ Problem secret_text_problem(std::string_view file, std::string_view secret) {
     return fmt::format("secret file {} must hold one line of text", file);
   }
   if (secret.size() < kMinSecret) {
-    return fmt::format("the secret in {} has {} characters: use {} to 16 (Windows takes no more)",
-                       file, secret.size(), kMinSecret);
+    return fmt::format(
+        "the secret in {} has {} characters: use {} to {} (Windows takes at most 16)", file,
+        secret.size(), kMinSecret, kMaxSecret);
   }
   if (secret.size() > kMaxSecret) {
     return fmt::format("the secret in {} is longer than {} characters", file, kMaxSecret);

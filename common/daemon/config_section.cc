@@ -109,7 +109,9 @@ void Section::read_size(std::string_view key, uint64_t& out) {
     return source_.report(place(key),
                           fmt::format("`{}` = \"{}\": {}", key, text->get(), parsed.error().what));
   }
-  if (*parsed == 0) return source_.report(place(key), fmt::format("`{}` must not be 0", key));
+  if (*parsed == 0)
+    return source_.report(place(key),
+                          fmt::format("`{}` must not be 0: write a size such as \"64GiB\"", key));
   out = *parsed;
 }
 

@@ -12,7 +12,8 @@ inline constexpr size_t kMaxIscsiName = 223;   // RFC 7143 4.2.7.1
 inline constexpr size_t kMaxPath = 4095;       // PATH_MAX without its NUL
 inline constexpr size_t kMaxSocketPath = 107;  // sockaddr_un::sun_path without its NUL
 
-// RFC 7143 9.2.1 asks for 96 random bits without IPsec; Windows takes 12 to 16 characters.
+// RFC 7143 9.2.1 asks for 96 random bits without IPsec, which is 12 bytes; Windows takes 12 to 16
+// characters.
 inline constexpr size_t kMinSecret = 12;
 inline constexpr size_t kMaxSecret = 255;
 inline constexpr size_t kMaxChapUser = 255;

@@ -200,11 +200,16 @@ ChapServer::Step ChapServer::check_response(const ChapKeys& keys, TextKeyWriter&
   }
   // The peer is proved first: a stranger must not get an answer computed with our secret.
   if (!response_is_right(*keys.n, *keys.r)) return Step::failed;
+  failure_ = "CHAP: no answer can be given to the initiator's own challenge (mutual CHAP)";
   if (keys.i && !answer_challenge(keys, out)) return Step::failed;
   return Step::authenticated;
 }
 
-bool ChapServer::response_is_right(std::string_view user, std::string_view response) const {
+bool ChapServer::response_is_right(std::string_view user, std::string_view response) {
+  failure_ = equal_in_constant_time(base::as_bytes(user),
+                                    base::as_bytes(std::string_view(requirement_.initiator->user)))
+                 ? "CHAP: the secret is wrong"
+                 : "CHAP: the user is not the one of this initiator";
   return chap_response_is_right(algorithm_, identifier_, challenge(), *requirement_.initiator, user,
                                 response);
 }

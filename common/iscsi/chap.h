@@ -111,18 +111,21 @@ class ChapServer {
   Step step(const ChapKeys& keys, TextKeyWriter& out);
 
   ChapAlgorithm algorithm() const { return algorithm_; }
+  // Why it failed, for our log only: the peer gets no hint.
+  const char* failure() const { return failure_; }
 
  private:
   enum class State : uint8_t { algorithm, response, done };
 
   Step choose_algorithm(const ChapKeys& keys, TextKeyWriter& out);
   Step check_response(const ChapKeys& keys, TextKeyWriter& out);
-  bool response_is_right(std::string_view user, std::string_view response) const;
+  bool response_is_right(std::string_view user, std::string_view response);
   bool answer_challenge(const ChapKeys& keys, TextKeyWriter& out) const;
   base::Bytes challenge() const { return {challenge_.data(), challenge_length_}; }
 
   const ChapRequirement& requirement_;
   base::Random& random_;
+  const char* failure_ = "CHAP: its keys or algorithms are none that we can use";
   State state_ = State::algorithm;
   ChapAlgorithm algorithm_ = ChapAlgorithm::md5;
   uint8_t identifier_ = 0;

@@ -158,7 +158,9 @@ bool LoginServer::on_leading_message(TextKeyWriter& out) {
   LoginDecision decision = discovery ? policy_.discovery(peer.initiator_name)
                                      : policy_.normal(peer.initiator_name, peer.target_name);
   if (decision.status != LoginStatus::success) {
-    return refuse(decision.status, "the target's configuration does not admit this login");
+    return refuse(decision.status, decision.reason != nullptr
+                                       ? decision.reason
+                                       : "the target's configuration does not admit this login");
   }
   chap_ = std::move(decision.chap);
   if (chap_.required() && stage_ != LoginStage::security) {
@@ -213,7 +215,9 @@ bool LoginServer::run_chap(const ChapKeys& keys, TextKeyWriter& out) {
   if (!policy_.chap_ended(authenticated_)) {
     return refuse(LoginStatus::service_unavailable, "too many failed logins of this account");
   }
-  if (!authenticated_) return refuse(LoginStatus::authentication_failure, "CHAP failed");
+  if (!authenticated_) {
+    return refuse(LoginStatus::authentication_failure, chap_server_->failure());
+  }
   user_ = chap_.initiator->user;
   return true;
 }
@@ -272,9 +276,9 @@ LoginServer::Outcome LoginServer::grant(uint16_t tsih) {
   return {.next = Next::full_feature};
 }
 
-LoginServer::Outcome LoginServer::deny(LoginStatus status) {
+LoginServer::Outcome LoginServer::deny(LoginStatus status, const char* reason) {
   ASSERT(state_ != State::finished && status != LoginStatus::success);
-  refuse(status, "the target denied the login");
+  refuse(status, reason);
   if (state_ == State::first_pdu) {
     state_ = State::finished;
     return {.next = Next::close};

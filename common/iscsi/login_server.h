@@ -28,6 +28,7 @@ namespace holdfast::iscsi {
 struct LoginDecision {
   LoginStatus status = LoginStatus::success;  // 0202 forbidden, 0203 not found, 0301, ...
   ChapRequirement chap{};
+  const char* reason = nullptr;  // of a refusal, for the log: static text
 };
 
 // What the login asks the target. Names are normalised. Called synchronously, without blocking.
@@ -78,7 +79,8 @@ class LoginServer {
   // After wait_for_grant only. The TSIH is not 0.
   Outcome grant(uint16_t tsih);
   // Any time before full_feature: after wait_for_grant, or when the login takes too long.
-  Outcome deny(LoginStatus status);
+  // `reason` is static text for the log.
+  Outcome deny(LoginStatus status, const char* reason);
 
   // Valid after `reply`, `full_feature` and `reply_and_close`, until the next call. The data length
   // is set in the header.

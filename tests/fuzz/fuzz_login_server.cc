@@ -104,7 +104,7 @@ class Connection {
   bool finish() {
     ASSERT(identity_);
     if (!grant_) {
-      (void)login_.deny(LoginStatus::out_of_resources);
+      (void)login_.deny(LoginStatus::out_of_resources, "");
       return false;
     }
     ASSERT(login_.grant(1).next == LoginServer::Next::full_feature);

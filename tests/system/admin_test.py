@@ -1,10 +1,12 @@
 """What the administrator does while initiators work: apply, grow, remove, ALUA, sessions."""
 
+import fcntl
 import signal
 import struct
 
-from holdfast import case, iscsi, scsi
+from holdfast import case, iscsi, paths, scsi
 from holdfast.chap import Chap
+from holdfast.process import run
 from holdfast.target import TARGET_NAME, Disk, Initiator, TargetName
 
 LUNS_CHANGED, CAPACITY_CHANGED, ALUA_CHANGED = (0x3F, 0x0E), (0x2A, 0x09), (0x2A, 0x06)
@@ -144,6 +146,48 @@ class Apply(AdminCase):
         self.wait_until(lambda: self.luns(session) == [0, 1] if not session.ready() else False,
                         "the LUN is there")
 
+    def test_the_file_read_last_is_in_force_in_the_end(self):
+        daemon = self.target()
+        daemon.disks.append(Disk("slow", size="8MiB"))
+        with open(daemon.disk_path("slow"), "wb") as held:
+            held.truncate(8 << 20)
+            fcntl.flock(held, fcntl.LOCK_EX)
+            daemon.rewrite()
+            slow = daemon.cli.begin("apply", str(daemon.config_file))
+            self.wait_until(lambda: "applying the configuration" in daemon.log(), "it is read")
+            del daemon.disks[1]
+            for name in ("older", "last"):
+                daemon.disks[1:] = [Disk(name, size="8MiB")]
+                daemon.rewrite()
+                said = daemon.log().count("another change is under way")
+                daemon.signal(signal.SIGHUP)
+                self.wait_until(
+                    lambda: daemon.log().count("another change is under way") > said, "it waits")
+            self.assertIn("locked", slow.communicate()[1])
+            self.assertEqual(slow.returncode, 1)
+        names = lambda: [disk["config"]["name"] for disk in daemon.cli.json("disk", "list")]
+        self.wait_until(lambda: names() == ["d0", "last"], "the last file is in force")
+        self.assertRegex(daemon.log(), "configuration not applied: .*locked")
+
+    def test_a_file_without_a_target_takes_them_away_only_with_force(self):
+        daemon = self.target()
+        session = self.open(daemon)
+        daemon.targets = []
+        self.assertIn("--force", self.apply(daemon, status=1).stderr)
+        self.assertTrue(session.command(scsi.test_unit_ready()).good)
+        daemon.cli("apply", "--force", str(daemon.config_file))
+        self.assertTrue(session.is_closed_by_peer(3))
+
+    def test_words_that_are_mistyped(self):
+        daemon = self.target()
+        self.assertIn("did you mean `list`?", daemon.cli("disk", "lst", status=2).stderr)
+        for text in ("abc", "-1", "12x", "1" * 40):
+            error = daemon.cli("session", "drop", text, status=2).stderr
+            self.assertLess(len(error), 300, error)
+        self.assertIn("is not a session number", daemon.cli("session", "drop", "abc",
+                                                            status=2).stderr)
+        self.assertRegex(run([paths.program("holdfast"), "--version"]).stdout, r"^holdfast \d")
+
     def test_exit_statuses(self):
         daemon = self.target()
         daemon.cli("status")
@@ -189,6 +233,61 @@ class Sessions(AdminCase):
             self.open(daemon, initiator=OTHER_NAME)
         self.assertEqual(refused.exception.status, 0x0202)
         self.assertTrue(other.is_closed_by_peer(3), "it may not use the target any more")
+
+
+class LoginUnderWay(AdminCase):
+    """A reload between the first and the last request of a login."""
+
+    def begin(self, daemon):
+        session = iscsi.Session(daemon.portal(1), TARGET_NAME)
+        self.addCleanup(session.close)
+        session.login_step(iscsi.SECURITY, iscsi.OPERATIONAL,
+                           session.names() | {"AuthMethod": "None"})
+        return session
+
+    def go_on(self, session):
+        session.login_step(iscsi.OPERATIONAL, iscsi.FULL_FEATURE, dict(iscsi.DEFAULT_KEYS))
+
+    def refused(self, daemon, session, status, reason):
+        with self.assertRaises(iscsi.LoginFailed) as refused:
+            self.go_on(session)
+        self.assertEqual(refused.exception.status, status)
+        self.assertIn(reason, daemon.log())
+
+    def test_a_change_that_does_not_concern_it(self):
+        daemon = self.target()
+        session = self.begin(daemon)
+        daemon.disks.append(Disk("d1", size="8MiB"))
+        self.apply(daemon)
+        self.go_on(session)
+
+    def test_its_portal_is_removed(self):
+        daemon = self.target()
+        session = self.begin(daemon)
+        daemon.portal_groups[1].pop()
+        self.apply(daemon)
+        self.refused(daemon, session, 0x0203, "the portal is not in the configuration any more")
+
+    def test_its_address_is_no_longer_allowed(self):
+        daemon = self.target()
+        session = self.begin(daemon)
+        daemon.targets[0].initiators[0].addresses = ["10.9.8.0/24"]
+        self.apply(daemon)
+        self.refused(daemon, session, 0x0202, "the initiator's address is not allowed")
+
+    def test_its_name_is_no_longer_allowed(self):
+        daemon = self.target()
+        session = self.begin(daemon)
+        daemon.targets[0].initiators[0].name = OTHER_NAME
+        self.apply(daemon)
+        self.refused(daemon, session, 0x0202, "the initiator's name is not allowed")
+
+    def test_it_would_have_to_prove_itself_now(self):
+        daemon = self.target()
+        session = self.begin(daemon)
+        daemon.targets[0].initiators[0].chap = ("hv1", "a secret of 20 bytes")
+        self.apply(daemon)
+        self.refused(daemon, session, 0x0301, "the authentication it needs was changed")
 
 
 class Alua(AdminCase):

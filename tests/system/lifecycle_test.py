@@ -106,6 +106,75 @@ class Lifecycle(case.TestCase):
         second.kill()
 
 
+class HungStorage(case.TestCase):
+    """A file server that does not answer: the process ends in time all the same."""
+
+    def setUp(self):
+        super().setUp()
+        self.fs = self.slowfs()
+
+    def hang(self, daemon):
+        self.wait_until(daemon.waits_for_files, "a thread waits for the file system")
+
+    def end(self, daemon, *words):
+        daemon.signal(signal.SIGTERM)
+        self.assertEqual(daemon.wait_ended(5), 0)
+        for word in words:
+            self.assertIn(word, daemon.log())
+
+    def test_below_the_state_store(self):
+        target = self.target(settings={"state_dir": self.fs.mount / "state"})
+        session = iscsi.Session.open(target.portal(), TARGET_NAME)
+        self.addCleanup(session.close)
+        session.ready()
+        self.fs.pause()
+        changer = target.cli.begin("alua", "set", "1", "standby")
+        self.hang(target)
+        self.assertEqual(session.read(0, 8), bytes(4096))
+        self.end(target, f"waits for the state store in {self.fs.mount}/state to close")
+        changer.communicate()
+
+    def test_below_the_state_store_while_it_is_opened(self):
+        target = self.target(start=False, settings={"state_dir": self.fs.mount / "state"})
+        self.fs.pause()
+        target.launch()
+        self.hang(target)
+        self.end(target, f"waits for the state store in {self.fs.mount}/state to open")
+
+    def test_below_the_state_of_a_multipath_daemon(self):
+        target = self.target()
+        mpiod = self.mpiod(target, start=False, settings={"state_dir": self.fs.mount / "state"})
+        self.fs.pause()
+        mpiod.launch()
+        self.hang(mpiod)
+        self.end(mpiod, "exiting all the same: waits for")
+
+    def test_below_a_file_that_is_read(self):
+        target = self.target()
+        file = self.fs.mount / "target.toml"
+        file.write_text(target.config_text())
+        self.fs.pause()
+        changer = target.cli.begin("apply", str(file))
+        self.hang(target)
+        began = time.monotonic()
+        target.cli("status")
+        self.assertLess(time.monotonic() - began, 2, "other requests wait for the file")
+        self.end(target)
+        changer.communicate()
+
+    def test_below_a_file_that_sighup_reads(self):
+        target = self.target()
+        file = self.fs.mount / "target.toml"
+        file.write_text(target.config_text())
+        target.config_file.unlink()
+        target.config_file.symlink_to(file)
+        self.fs.pause()
+        target.signal(signal.SIGHUP)
+        self.hang(target)
+        target.cli("status")
+        self.end(target)
+
+
 class BadConfiguration(case.TestCase):
     def refused(self, text, *expected):
         """Starts with the file; asserts status 2, file:line of each error, and nothing started."""
@@ -145,6 +214,14 @@ class BadConfiguration(case.TestCase):
                    check=False)
         self.assertIn(done.returncode, (1, 2))
         self.assertIn("absent.toml", done.stderr)
+
+    def test_the_directory_of_a_disk_is_missing(self):
+        directory = self.scratch / "none"
+        target = self.target(start=False, disks=[Disk("d0", path=str(directory / "d0.img"))])
+        target.launch()
+        self.assertNotEqual(target.wait_ended(10), 0)
+        self.assertIn(f"d0.img: the directory {directory} does not exist: create it", target.log())
+        self.assertNotRegex(target.log(), "(?i)no such file")
 
     def test_a_smaller_size_never_shrinks_the_file(self):
         target = self.target(disks=[Disk("d0", size="64MiB")])

@@ -25,8 +25,8 @@ INCLUDE = re.compile(r'^\s*#\s*include\s+"([^"]+)"', re.M)
 
 # What only the loop and the threads at the edge may do: (pattern, why, files that may).
 EDGE = ["common/io/*", "common/daemon/edge_thread*", "common/daemon/stream_server*",
-        "common/daemon/control_client*", "target/control_*", "target/metrics*",
-        "target/state_store*", "*/main.cc"]
+        "common/daemon/signal_watch*", "common/daemon/control_client*", "target/control_*",
+        "target/metrics*", "target/state_store*", "*/main.cc"]
 BANNED = [
     (r"std::chrono::\w*clock\s*::\s*now", "time comes from Loop::now()", ["common/io/*"]),
     (r"(?<![\w.:>])(?:std::)?time\s*\(", "time comes from Loop::now()", []),
@@ -41,8 +41,9 @@ BANNED = [
     (r"std::(?:recursive_|shared_)?mutex\b|std::condition_variable",
      "a lock is an io::Mutex, which clang's analysis can check", ["common/io/mutex.h"]),
     (r"std::(?:quick_|_E)?[eE]xit\b|std::abort\b|(?<![\w.>])_?exit\s*\(",
-     "only main.cc and ASSERT end the process",
-     ["*/main.cc", "common/base/assert.cc", "common/base/assert.h"]),
+     "only main.cc, ASSERT and the watch over its end end the process",
+     ["*/main.cc", "common/daemon/signal_watch.cc", "common/base/assert.cc",
+      "common/base/assert.h"]),
     (r"reinterpret_cast<\s*(?:const\s+)?\w*(?:Bhs|Header|Pdu)\w*\s*\*", "input is copied, not cast",
      []),
 ]

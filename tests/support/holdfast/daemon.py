@@ -133,5 +133,15 @@ class Daemon:
                 return int(line.split()[1]) * 1024
         raise AssertionError("no VmRSS")
 
+    def waits_for_files(self) -> bool:
+        """One of its threads waits for the answer of a FUSE file system."""
+        for task in pathlib.Path(f"/proc/{self.pid}/task").iterdir():
+            try:
+                if (task / "wchan").read_text() == "request_wait_answer":
+                    return True
+            except FileNotFoundError:
+                pass  # the thread has ended
+        return False
+
     def descriptor_count(self) -> int:
         return len(os.listdir(f"/proc/{self.pid}/fd"))

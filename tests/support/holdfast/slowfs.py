@@ -7,6 +7,8 @@
     fs.held()                                                 requests that wait in a rule now
     fs.counts()                                               {"read": n, "write": n, ...} so far
     fs.clear()                                                drops all rules, releases all requests
+    fs.pause(), fs.resume()                                   no answers in between; who waits can
+                                                              be killed, unlike who a rule holds
 
 op: read, write, fsync, fallocate or any. start, end: byte range a read, write or fallocate must
 touch. count: how many requests the rule applies to; then it is gone. when="after": the delay comes
@@ -58,6 +60,7 @@ class SlowFs:
         if self.process is None:
             return
         if self.process.poll() is None:
+            self.resume()
             self.clear()
         if os.path.ismount(self.mount):
             # Lazy: a process that still has a file open does not keep the mount in the tree.
@@ -83,6 +86,13 @@ class SlowFs:
 
     def clear(self):
         self._ask("clear")
+
+    def pause(self):
+        self.process.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, self.process.pid, os.WSTOPPED)
+
+    def resume(self):
+        self.process.send_signal(signal.SIGCONT)
 
     def held(self) -> int:
         return self._numbers()["held"]

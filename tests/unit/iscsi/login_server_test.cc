@@ -255,14 +255,14 @@ TEST_F(LoginServerTest, APduBeforeTheGrantEndsTheLogin) {
 
 TEST_F(LoginServerTest, Deny) {
   ASSERT_EQ(send(kOperationalToFull, join(kOpen, kTarget)), Next::wait_for_grant);
-  ASSERT_EQ(login_->deny(LoginStatus::out_of_resources).next, Next::reply_and_close);
+  ASSERT_EQ(login_->deny(LoginStatus::out_of_resources, "none left").next, Next::reply_and_close);
   EXPECT_EQ(answered_status(), LoginStatus::out_of_resources);
   EXPECT_EQ(login_->response().tsih.get(), 0);
   restart();
   ASSERT_EQ(send(flags(0, 1), join(kOpen, kTarget)), Next::reply);
-  ASSERT_EQ(login_->deny(LoginStatus::service_unavailable).next, Next::reply_and_close);
+  ASSERT_EQ(login_->deny(LoginStatus::service_unavailable, "not now").next, Next::reply_and_close);
   restart();
-  EXPECT_EQ(login_->deny(LoginStatus::service_unavailable).next, Next::close)
+  EXPECT_EQ(login_->deny(LoginStatus::service_unavailable, "not now").next, Next::close)
       << "a peer that never asked gets no answer";
 }
 

@@ -135,6 +135,10 @@ TEST(ConfigDiff, RemovedDiskTargetAndGroup) {
   EXPECT_THAT(result.removed_luns, IsEmpty());  // the whole target goes
   EXPECT_THAT(result.sentences, Contains(HasSubstr("target iqn.x:t removed")));
   EXPECT_THAT(result.sentences, Contains(HasSubstr("portal group 1 removed")));
+  EXPECT_THAT(result.sentences, Contains("disk `b` removed; its data stays where it is"));
+  DiskConfig in_memory = wanted.disks[0];
+  in_memory.backing.kind = io::BackingKind::memory;
+  EXPECT_THAT(fate_of_data(in_memory), HasSubstr("its data is lost"));
 }
 
 TEST(ConfigDiff, AccessIsDescribedWithoutSecrets) {

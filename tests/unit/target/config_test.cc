@@ -265,7 +265,8 @@ TEST_F(ConfigTest, SizesAndTimes) {
   EXPECT_THAT(errors(disk("size = \"64 gigs\"\n")),
               ElementsAre("4: `size` = \"64 gigs\": unknown unit of size: use KiB, MiB, GiB or "
                           "TiB"));
-  EXPECT_THAT(errors(disk("size = \"0\"\n")), ElementsAre("4: `size` must not be 0"));
+  EXPECT_THAT(errors(disk("size = \"0\"\n")),
+              ElementsAre("4: `size` must not be 0: write a size such as \"64GiB\""));
   EXPECT_THAT(errors(disk("size = -5\n")),
               ElementsAre("4: `size` must be a size such as \"64GiB\", not a whole number"));
   EXPECT_THAT(errors(disk("size = \"99999999999TiB\"\n")), ElementsAre(StartsWith("4: `size` = ")));
@@ -424,7 +425,7 @@ TEST_F(ConfigTest, Secrets) {
   EXPECT_THAT(chap(secret("group", "long-enough-secret", 0640)), ElementsAre());
   EXPECT_THAT(chap(secret("short", "elevenchars\n")),
               ElementsAre("15: the secret in " + directory_ +
-                          "/short has 11 characters: use 12 to 16 (Windows takes no more)"));
+                          "/short has 11 characters: use 12 to 255 (Windows takes at most 16)"));
   EXPECT_THAT(chap(secret("twelve", "twelve-chars\r\n")), ElementsAre());
   EXPECT_THAT(chap(secret("lines", "first-line-of-it\nsecond\n")),
               ElementsAre(HasSubstr("must hold one line of text")));

@@ -7,6 +7,7 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
+#include "common/base/log.h"
 #include "common/daemon/control_message.h"
 #include "target/control_json.h"
 #include "tests/unit/target/fake_node.h"
@@ -29,8 +30,12 @@ class ControlRequestsTest : public testing::Test {
 
   std::string ask(const std::string& request) {
     std::string answer;
-    control_handler(node_)(request + "\n",
-                           [&answer](daemon::StreamServer::Answer made) { answer = made(); });
+    const auto read_at_once = [](io::Task task) {
+      task();
+      return true;
+    };
+    carry_out(request + "\n", {.node = node_, .read_files = read_at_once},
+              [&answer](daemon::StreamServer::Answer made) { answer = made(); });
     return answer;
   }
   std::string file(const std::string& name, const std::string& text) {
@@ -47,6 +52,7 @@ constexpr const char* kDone = "{\"lines\":[\"done\"],\"ok\":true}\n";
 TEST_F(ControlRequestsTest, CallsTheNode) {
   const std::string config = file("t.toml", "[[disk]]\nname=\"a\"\nkind=\"memory\"\nsize=512\n");
   EXPECT_EQ(ask(R"({"command":"apply","file":")" + config + "\"}"), kDone);
+  EXPECT_EQ(ask(R"({"command":"apply","force":true,"file":")" + config + "\"}"), kDone);
   EXPECT_EQ(ask(R"({"command":"disk_create","disk":{"name":"b","backing":{"path":"/srv/b",)"
                 R"("size_bytes":4096}}})"),
             kDone);
@@ -55,9 +61,10 @@ TEST_F(ControlRequestsTest, CallsTheNode) {
   EXPECT_EQ(ask(R"({"command":"session_drop","id":7})"), kDone);
   EXPECT_EQ(ask(R"({"command":"session_logout","id":8})"), kDone);
   EXPECT_EQ(ask(R"({"command":"alua_set","portal_group_tag":1,"state":"standby"})"), kDone);
-  EXPECT_THAT(node_.calls(), ElementsAre("apply disks=1", "disk_create b /srv/b 4096",
-                                         "disk_resize b 8192", "disk_remove b", "session_drop 7",
-                                         "session_logout 8", "alua_set 1 standby"));
+  EXPECT_THAT(node_.calls(),
+              ElementsAre("apply disks=1", "apply disks=1 force", "disk_create b /srv/b 4096",
+                          "disk_resize b 8192", "disk_remove b", "session_drop 7",
+                          "session_logout 8", "alua_set 1 standby"));
 }
 
 TEST_F(ControlRequestsTest, ReportsStatusAndRefusals) {
@@ -78,6 +85,43 @@ TEST_F(ControlRequestsTest, WrongConfigurationNeverReachesTheNode) {
   EXPECT_THAT(answer, HasSubstr(config + ":2: unknown key `bogus`"));
   EXPECT_THAT(answer, HasSubstr("\"ok\":false"));
   EXPECT_THAT(node_.calls(), ElementsAre());
+}
+
+// A file on storage that hangs.
+TEST_F(ControlRequestsTest, FilesAreReadElsewhere) {
+  std::vector<io::Task> reads;
+  const ControlParts parts{.node = node_, .read_files = [&reads](io::Task task) {
+                             if (reads.size() == 1) return false;
+                             reads.push_back(std::move(task));
+                             return true;
+                           }};
+  const std::string config = file("t.toml", "[[disk]]\nname=\"a\"\nkind=\"memory\"\nsize=512\n");
+  std::string answer;
+  const auto ask_apply = [&] {
+    carry_out(R"({"command":"apply","file":")" + config + "\"}", parts,
+              [&answer](daemon::StreamServer::Answer made) { answer = made(); });
+  };
+  ask_apply();
+  EXPECT_EQ(answer, "");
+  EXPECT_THAT(node_.calls(), ElementsAre());
+  ask_apply();
+  EXPECT_THAT(answer, HasSubstr("earlier files are still being read"));
+  reads[0]();
+  EXPECT_EQ(answer, kDone);
+  EXPECT_THAT(node_.calls(), ElementsAre("apply disks=1"));
+}
+
+// The client may have gone by the time the outcome is known.
+TEST_F(ControlRequestsTest, WhatIsRefusedIsLogged) {
+  std::string log;
+  base::set_log_sink([&log](base::LogLevel, std::string_view, std::string_view message) {
+    log += std::string(message) + "\n";
+  });
+  node_.outcome = std::unexpected(std::vector<std::string>{"disk b is never shrunk"});
+  const std::string config = file("t.toml", "[[disk]]\nname=\"a\"\nkind=\"memory\"\nsize=512\n");
+  ask(R"({"command":"apply","file":")" + config + "\"}");
+  base::set_log_sink(nullptr);
+  EXPECT_THAT(log, HasSubstr("t.toml: disk b is never shrunk"));
 }
 
 TEST_F(ControlRequestsTest, WrongRequestsNeverReachTheNode) {

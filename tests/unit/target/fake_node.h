@@ -86,8 +86,9 @@ class FakeNode final : public NodeControl {
   void status(Reply<NodeStatus> reply) override {
     record("status", [reply = std::move(reply), this]() mutable noexcept { reply(status_answer); });
   }
-  void apply(Config config, Reply<Outcome> reply) override {
-    answer("apply disks=" + std::to_string(config.disks.size()), std::move(reply));
+  void apply(Config config, bool force, Reply<Outcome> reply) override {
+    answer("apply disks=" + std::to_string(config.disks.size()) + (force ? " force" : ""),
+           std::move(reply));
   }
   void disk_create(DiskConfig disk, Reply<Outcome> reply) override {
     answer("disk_create " + disk.name + " " + disk.backing.path + " " +

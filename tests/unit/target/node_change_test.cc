@@ -88,11 +88,13 @@ TEST_F(NodeChangeTest, ALockedNewDiskIsGivenUpInTime) {
   Config config = make_config();
   config.disks.push_back(make_disk("new"));
   auto [slot, reply] = expect<NodeControl::Outcome>();
-  node->apply(config, std::move(reply));
+  node->apply(config, false, std::move(reply));
   world.advance(4s);
   EXPECT_FALSE(slot->has_value());
   // Meanwhile another change is not begun.
-  EXPECT_FALSE(apply(make_config()).has_value());
+  EXPECT_FALSE(ask([&](auto answer) {
+                 node->disk_create(make_disk("other"), std::move(answer));
+               }).has_value());
   world.advance(1s);
   ASSERT_TRUE(slot->has_value());
   EXPECT_THAT(slot->value().error(), ElementsAre(HasSubstr("locked")));
@@ -101,6 +103,56 @@ TEST_F(NodeChangeTest, ALockedNewDiskIsGivenUpInTime) {
   world.advance(1s);
   EXPECT_FALSE(opener.is_open("/srv/new"));
   EXPECT_TRUE(apply(config).has_value());
+}
+
+TEST_F(NodeChangeTest, AnApplyWaitsForItsTurnAndTheLastOneIsInForce) {
+  start();
+  opener.errors["/srv/slow"] = base::Errc::busy;
+  Config slow = make_config(), old = make_config(), last = make_config();
+  slow.disks.push_back(make_disk("slow"));
+  old.disks.push_back(make_disk("old"));
+  last.disks.push_back(make_disk("last"));
+  auto [slow_slot, slow_reply] = expect<NodeControl::Outcome>();
+  auto [old_slot, old_reply] = expect<NodeControl::Outcome>();
+  auto [last_slot, last_reply] = expect<NodeControl::Outcome>();
+  node->apply(slow, false, std::move(slow_reply));
+  node->apply(old, false, std::move(old_reply));
+  node->apply(last, false, std::move(last_reply));
+  world.advance(4s);
+  EXPECT_FALSE(last_slot->has_value());
+  EXPECT_THAT(old_slot->value().error(), ElementsAre(HasSubstr("a later configuration")));
+  world.advance(1s);
+  EXPECT_FALSE(slow_slot->value().has_value());
+  ASSERT_TRUE(last_slot->has_value());
+  EXPECT_THAT(last_slot->value().value(), ElementsAre("disk `last` added"));
+  EXPECT_TRUE(opener.is_open("/srv/last"));
+  EXPECT_FALSE(opener.is_open("/srv/old"));
+}
+
+TEST_F(NodeChangeTest, AnApplyWaitsForTheStart) {
+  opener.errors["/srv/csv1"] = base::Errc::busy;
+  auto [started, start_reply] = expect<NodeControl::Outcome>();
+  auto [applied, apply_reply] = expect<NodeControl::Outcome>();
+  node->start(make_config(), {{&shard0, &loop0}, {&shard1, &loop1}}, std::move(start_reply));
+  Config more = make_config();
+  more.disks.push_back(make_disk("more"));
+  node->apply(more, false, std::move(apply_reply));
+  world.advance(1s);
+  EXPECT_FALSE(applied->has_value());
+  world.advance(kStartWait);
+  EXPECT_TRUE(started->value().has_value());
+  EXPECT_TRUE(applied->value().has_value());
+}
+
+TEST_F(NodeChangeTest, NotEveryTargetIsTakenAwayUnasked) {
+  start();
+  Config nothing = make_config();
+  nothing.targets.clear();
+  EXPECT_THAT(apply(nothing).error(), ElementsAre(HasSubstr("--force")));
+  EXPECT_NE(map().find_target(kTarget), nullptr);
+  EXPECT_TRUE(ask([&](auto reply) { node->apply(nothing, true, std::move(reply)); }).has_value());
+  EXPECT_EQ(map().find_target(kTarget), nullptr);
+  EXPECT_TRUE(apply(nothing).has_value());  // there is none to take away
 }
 
 TEST_F(NodeChangeTest, APortalThatCannotBeHadChangesNothing) {
@@ -157,7 +209,7 @@ TEST_F(NodeChangeTest, ARemovedLunIsDrainedAndItsDiskLetGo) {
   config.targets[0].luns.pop_back();
   shard1.holds = true;
   auto [slot, reply] = expect<NodeControl::Outcome>();
-  node->apply(config, std::move(reply));
+  node->apply(config, false, std::move(reply));
   world.settle();
   EXPECT_FALSE(map().find_target(kTarget)->luns.contains(1));
   EXPECT_FALSE(slot->has_value());
@@ -180,7 +232,7 @@ TEST_F(NodeChangeTest, AStalledDiskDoesNotHoldTheAnswerOfItsRemoval) {
   config.targets[0].luns.pop_back();
   shard1.holds = true;
   auto [slot, reply] = expect<NodeControl::Outcome>();
-  node->apply(config, std::move(reply));
+  node->apply(config, false, std::move(reply));
   world.advance(10s);
   ASSERT_TRUE(slot->has_value());
   EXPECT_THAT(slot->value().value(), Contains(HasSubstr("have not ended yet")));

@@ -345,7 +345,7 @@ class NodeTest : public ::testing::Test {
 
   NodeControl::Outcome apply(const Config& config) {
     auto [slot, reply] = expect<NodeControl::Outcome>();
-    node->apply(config, std::move(reply));
+    node->apply(config, false, std::move(reply));
     world.settle();
     if (!slot->has_value()) world.advance(std::chrono::seconds(11));
     EXPECT_TRUE(slot->has_value());
@@ -375,9 +375,15 @@ class NodeTest : public ::testing::Test {
   static SessionId session_id(uint32_t shard, uint64_t number) {
     return (SessionId{shard} << 48) | number;
   }
-  Slot<AdmitReply> admit(SessionId session, const NexusId& of) {
+  Slot<AdmitReply> admit(SessionId session, const NexusId& of,
+                         const std::string& portal = "10.1.0.10:3260",
+                         const std::string& peer = "10.1.0.1:5000") {
     auto [slot, reply] = expect<AdmitReply>();
-    node->admit({.session = session, .shard = Shards::shard_of(session), .nexus = of},
+    node->admit({.session = session,
+                 .shard = Shards::shard_of(session),
+                 .nexus = of,
+                 .portal = io::Endpoint::parse(portal).value(),
+                 .peer = io::Endpoint::parse(peer).value()},
                 std::move(reply));
     world.settle();
     return slot;

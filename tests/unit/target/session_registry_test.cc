@@ -47,7 +47,7 @@ AdmitRequest discovery(SessionId session, const std::string& portal, const std::
   AdmitRequest request = login(session, "iqn.a");
   request.discovery = true;
   request.nexus.target_name = target;
-  request.portal = portal;
+  request.portal = io::Endpoint::parse(portal).value();
   return request;
 }
 

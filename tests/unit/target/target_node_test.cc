@@ -139,6 +139,19 @@ TEST_F(TargetNodeTest, ALoginIsCheckedAgainstTheConfigurationOfNow) {
   EXPECT_EQ((*admit(session_id(0, 3), nexus("iqn.a")))->status, iscsi::LoginStatus::success);
 }
 
+// A login that was let in before the reload must not get in after it, nor end a session.
+TEST_F(TargetNodeTest, PortalAndAddressAreCheckedAgainToo) {
+  Config config = make_config();
+  config.targets[0].initiators[0].addresses = {io::AddressRange::parse("10.1.0.0/24").value()};
+  ASSERT_TRUE(start(config).has_value());
+  ASSERT_EQ((*admit(session_id(0, 1), nexus("iqn.a")))->status, iscsi::LoginStatus::success);
+  EXPECT_EQ((*admit(session_id(0, 2), nexus("iqn.a"), "10.1.0.11:3260"))->status,
+            iscsi::LoginStatus::not_found);
+  EXPECT_EQ((*admit(session_id(0, 3), nexus("iqn.a"), "10.1.0.10:3260", "10.9.0.1:1"))->status,
+            iscsi::LoginStatus::authorization_failure);
+  EXPECT_THAT(shard0.dropped, IsEmpty());
+}
+
 // --- persistent reservations
 
 TEST_F(TargetNodeTest, ARegistrationIsDurableBeforeAnybodyIsTold) {
