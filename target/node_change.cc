@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "common/base/log.h"
+#include "common/base/units.h"
 #include "target/login_policy.h"
 
 namespace holdfast::target {
@@ -63,14 +64,14 @@ void NodeChange::open_next() {
                                 callback<&NodeChange::on_identified>());
 }
 
-void NodeChange::on_identified(base::Result<DiskIdentity> identity) {
+void NodeChange::on_identified(base::Result<DiskRecord> record) {
   Opened& disk = opened_.back();
-  if (!identity.has_value()) {
+  if (!record.has_value()) {
     return fail(fmt::format("disk `{}`: its identity cannot be stored: {}", disk.config.name,
-                            identity.error().what));
+                            record.error().what));
   }
-  disk.identity = *identity;
-  auto reservations = node_.reservations.restore(*identity);
+  disk.record = *record;
+  auto reservations = node_.reservations.restore(record->identity);
   if (!reservations.has_value()) {
     return fail(
         fmt::format("disk `{}`: its stored reservations are damaged: {}: restore the state "
@@ -78,15 +79,32 @@ void NodeChange::on_identified(base::Result<DiskIdentity> identity) {
                     disk.config.name, reservations.error().what));
   }
   disk.reservations = std::move(*reservations);
-  ticket_ = node_.opener.open(disk.config, callback<&NodeChange::on_opened>());
+  DiskConfig config = disk.config;
+  config.backing.create = !record->served;
+  ticket_ = node_.opener.open(config, callback<&NodeChange::on_opened>());
 }
 
 void NodeChange::on_opened(base::Result<std::shared_ptr<io::Backing>> backing) {
   ticket_ = 0;
   Opened& disk = opened_.back();
+  if (!backing.has_value() && backing.error().code == base::Errc::not_found && disk.record.served &&
+      !disk.config.backing.read_only) {
+    // Asked for now, and its old data is gone: another disk than the one that was called so.
+    plan_.sentences.push_back(fmt::format(
+        "the file of an earlier disk `{}` is gone: made anew, empty, with a new identity",
+        disk.config.name));
+    node_.services.store.renew(key_of(disk.config), node_.loop(),
+                               callback<&NodeChange::on_identified>());
+    return;
+  }
   if (!backing.has_value()) {
     return fail(fmt::format("disk `{}`: {}", disk.config.name,
                             describe_failure(disk.config, backing.error())));
+  }
+  if ((*backing)->info().size_bytes < disk.config.backing.size_bytes) {
+    return fail(fmt::format(
+        "disk `{}`: {}: the file system is too full to grow it to {}: free space", disk.config.name,
+        disk.config.backing.path, base::format_size(disk.config.backing.size_bytes)));
   }
   disk.backing = std::move(*backing);
   open_next();
@@ -174,8 +192,10 @@ void NodeChange::commit() {
 
 void NodeChange::apply_to_state() {
   for (Opened& disk : opened_) {
-    Unit& unit = node_.units.add(std::move(disk.config), plan_.origin, disk.identity);
+    Unit& unit = node_.units.add(std::move(disk.config), plan_.origin, disk.record.identity);
     unit.backing = std::move(disk.backing);
+    unit.served = disk.record.served;
+    node_.note_served(unit);
     unit.reservations = std::move(disk.reservations);
     disk.unit = unit.id;
   }

@@ -54,14 +54,14 @@ class NodeChange {
   enum class Step : uint8_t { idle, opening, storing, growing, ending };
   struct Opened {
     DiskConfig config;
-    DiskIdentity identity{};
+    DiskRecord record{};
     Reservations reservations{};
     std::shared_ptr<io::Backing> backing{};
     UnitId unit = 0;  // once it is in force
   };
 
   void open_next();
-  void on_identified(base::Result<DiskIdentity> identity);
+  void on_identified(base::Result<DiskRecord> record);
   void on_opened(base::Result<std::shared_ptr<io::Backing>> backing);
   void prepare_portals();
   void store();

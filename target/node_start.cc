@@ -37,7 +37,7 @@ void NodeStart::begin(Config config, Reply reply) {
   const auto identify = [this](const DiskConfig& disk, DiskOrigin origin) {
     node_.services.store.identify(
         key_of(disk), node_.loop(),
-        [this, disk, origin](auto identity) noexcept { on_identified(disk, origin, identity); });
+        [this, disk, origin](auto record) noexcept { on_identified(disk, origin, record); });
   };
   for (const DiskConfig& disk : node_.config.disks) identify(disk, DiskOrigin::file);
   for (const DiskConfig& disk : stored->created_disks) identify(disk, DiskOrigin::cli);
@@ -45,15 +45,16 @@ void NodeStart::begin(Config config, Reply reply) {
 }
 
 void NodeStart::on_identified(const DiskConfig& disk, DiskOrigin origin,
-                              base::Result<DiskIdentity> identity) {
+                              base::Result<DiskRecord> record) {
   if (!reply_) return;
   --unidentified_;
-  if (!identity.has_value()) {
+  if (!record.has_value()) {
     problems_.push_back(fmt::format("disk `{}`: its identity cannot be stored: {}", disk.name,
-                                    identity.error().what));
+                                    record.error().what));
   } else {
-    Unit& unit = node_.units.add(disk, origin, *identity);
-    if (auto reservations = node_.reservations.restore(*identity)) {
+    Unit& unit = node_.units.add(disk, origin, record->identity);
+    unit.served = record->served;
+    if (auto reservations = node_.reservations.restore(record->identity)) {
       unit.reservations = std::move(*reservations);
     } else {
       // Serving it without them could let a fenced node write.

@@ -27,8 +27,7 @@ class NodeStart {
   void stop();
 
  private:
-  void on_identified(const DiskConfig& disk, DiskOrigin origin,
-                     base::Result<DiskIdentity> identity);
+  void on_identified(const DiskConfig& disk, DiskOrigin origin, base::Result<DiskRecord> record);
   void open_disks();
   void on_settled(const Unit& unit);
   void on_wait_over() noexcept;

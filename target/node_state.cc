@@ -25,6 +25,17 @@ std::string describe_failure(const DiskConfig& disk, const base::Error& error) {
   return text;
 }
 
+// An empty disk under the identity of one with data would be taken for it. Mostly the file system
+// is not mounted, and all comes right without any change.
+std::string describe_missing(const DiskConfig& disk) {
+  return fmt::format(
+      "{}: this file is gone, and the disk was served from it before: is its file system mounted? "
+      "To "
+      "begin again with an empty disk, start without this one and then add it: it gets a new "
+      "identity",
+      disk.backing.path);
+}
+
 std::shared_ptr<const NodeMap> NodeState::make_map() {
   auto made = std::make_shared<NodeMap>();
   for (const PortalGroupConfig& group : config.portal_groups) {
@@ -63,28 +74,54 @@ std::vector<DiskConfig> NodeState::created_disks() const {
 }
 
 void NodeState::open(Unit& unit, std::move_only_function<void(Unit&) noexcept> settled) {
-  opening[unit.id] = opener.open(unit.config, [this, id = unit.id, settled = std::move(settled)](
-                                                  auto backing) mutable noexcept {
-    opening.erase(id);
-    Unit* const opened = units.find(id);
-    if (opened == nullptr) return;
-    if (backing.has_value()) {
-      const uint64_t expected = opened->size_bytes();
-      opened->backing = std::move(*backing);
-      LOG_INFO("disk", "ready: disk={} bytes={}", opened->config.name, opened->size_bytes());
-      if (serving) publish(*opened);
-      // Who saw it before it was ready may have noted another size.
-      if (serving && opened->size_bytes() != expected) {
-        shards.tell_all([id](ShardControl& shard) {
-          shard.raise_attention({.unit = id, .sense = scsi::kCapacityChanged});
-        });
-      }
-    } else {
-      opened->failure = describe_failure(opened->config, backing.error());
-      LOG_ERROR("disk", "failed: disk={}: {}", opened->config.name, opened->failure);
-    }
-    settled(*opened);
-  });
+  DiskConfig disk = unit.config;
+  disk.backing.create = !unit.served;
+  opening[unit.id] = opener.open(
+      disk, [this, id = unit.id, settled = std::move(settled)](auto backing) mutable noexcept {
+        opening.erase(id);
+        Unit* const opened = units.find(id);
+        if (opened == nullptr) return;
+        if (backing.has_value()) {
+          const uint64_t expected = opened->size_bytes();
+          opened->backing = std::move(*backing);
+          note_smaller(*opened);
+          note_served(*opened);
+          LOG_INFO("disk", "ready: disk={} bytes={}", opened->config.name, opened->size_bytes());
+          if (serving) publish(*opened);
+          // Who saw it before it was ready may have noted another size.
+          if (serving && opened->size_bytes() != expected) {
+            shards.tell_all([id](ShardControl& shard) {
+              shard.raise_attention({.unit = id, .sense = scsi::kCapacityChanged});
+            });
+          }
+        } else {
+          const bool gone = opened->served && backing.error().code == base::Errc::not_found;
+          opened->failure = gone ? describe_missing(opened->config)
+                                 : describe_failure(opened->config, backing.error());
+          LOG_ERROR("disk", "failed: disk={}: {}", opened->config.name, opened->failure);
+        }
+        settled(*opened);
+      });
+}
+
+void NodeState::note_served(Unit& unit) {
+  if (unit.served || unit.config.backing.kind != io::BackingKind::file) return;
+  unit.served = true;
+  services.store.mark_served(
+      unit.identity, loop(), [name = unit.config.name](base::Result<> result) noexcept {
+        if (result.has_value()) return;
+        LOG_WARNING("disk", "not noted as served: disk={}: {}", name, result.error().what);
+      });
+}
+
+void NodeState::note_smaller(Unit& unit) {
+  const uint64_t bytes = unit.backing->info().size_bytes;
+  if (bytes >= unit.config.backing.size_bytes) return;
+  unit.config.backing.size_bytes = bytes;
+  if (unit.origin != DiskOrigin::file) return;
+  for (DiskConfig& disk : config.disks) {
+    if (disk.name == unit.config.name) disk.backing.size_bytes = bytes;
+  }
 }
 
 void NodeState::publish(const Unit& unit) {

@@ -50,6 +50,11 @@ struct NodeState {
   // its state. `settled` is called once, unless the unit is removed before.
   void open(Unit& unit, std::move_only_function<void(Unit&) noexcept> settled);
   void publish(const Unit& unit);
+  // After the unit got its backing: the store notes that its data was there.
+  void note_served(Unit& unit);
+  // A file that could not be grown at its opening (the file system is full): with the size it has
+  // in the configuration that runs, the next apply of the file grows it.
+  void note_smaller(Unit& unit);
 
   NodeServices services;
   Shards shards;
@@ -73,6 +78,7 @@ struct NodeState {
 };
 
 // "/srv/a.img: cannot be opened (Permission denied)"
+std::string describe_missing(const DiskConfig& disk);
 std::string describe_failure(const DiskConfig& disk, const base::Error& error);
 
 }  // namespace holdfast::target

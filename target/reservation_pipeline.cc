@@ -74,6 +74,7 @@ bool ReservationPipeline::begin(Operation& operation, Unit& unit) {
     return true;
   }
   if (outcome.must_persist) {
+    loop_.start(operation.timer, deadline_);
     save(operation, unit);
     return false;
   }
@@ -86,7 +87,6 @@ bool ReservationPipeline::begin(Operation& operation, Unit& unit) {
 }
 
 void ReservationPipeline::save(Operation& operation, Unit& unit) {
-  loop_.start(operation.timer, deadline_);
   std::vector<uint8_t> encoded = operation.next.encode();
   std::vector<uint8_t> copy = encoded;
   store_.save_reservations(
@@ -102,11 +102,19 @@ void ReservationPipeline::on_saved(UnitId id, std::vector<uint8_t> encoded, base
   if (found == queues_.end()) return;  // stopped
   Operation& operation = *found->second.front();
   ASSERT(operation.begun);
-  loop_.stop(operation.timer);
   if (unit == nullptr) {  // answered for lateness, and then the disk was removed
+    loop_.stop(operation.timer);
     finish_first(id);
     return;
   }
+  if (!result.has_value() && result.error().code == base::Errc::in_doubt) {
+    LOG_LIMITED(error, kLog, "perhaps not stored, trying again: disk={} initiator={}: {} errno={}",
+                unit->config.name, operation.call.nexus.initiator_name, result.error().what,
+                result.error().sys);
+    loop_.start(operation.again, kDoubtRetry);
+    return;
+  }
+  loop_.stop(operation.timer);
   if (!result.has_value()) {
     LOG_ERROR(kLog, "not stored, so refused: disk={} initiator={}: {} ({}) errno={}",
               unit->config.name, operation.call.nexus.initiator_name, result.error().what,
@@ -118,6 +126,15 @@ void ReservationPipeline::on_saved(UnitId id, std::vector<uint8_t> encoded, base
   remember(unit->identity, std::move(encoded));
   // Also when it was answered for lateness: what is durable must be what holds.
   publish(operation, *unit);
+}
+
+// What a restart would find must not differ from what holds here, so no other change of the unit is
+// begun until the store can tell.
+void ReservationPipeline::on_save_again(Operation& operation) {
+  Unit* const unit = units_.find(operation.call.unit);
+  if (unit != nullptr) return save(operation, *unit);
+  loop_.stop(operation.timer);
+  finish_first(operation.call.unit);
 }
 
 void ReservationPipeline::publish(Operation& operation, Unit& unit) {
@@ -176,7 +193,10 @@ void ReservationPipeline::abort_waiting(const std::function<bool(const PrOutCall
 
 void ReservationPipeline::stop() {
   for (auto& [id, queue] : queues_) {
-    for (const auto& operation : queue) loop_.stop(operation->timer);
+    for (const auto& operation : queue) {
+      loop_.stop(operation->timer);
+      loop_.stop(operation->again);
+    }
   }
   queues_.clear();
 }

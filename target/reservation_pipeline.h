@@ -16,6 +16,9 @@ namespace holdfast::target {
 struct Unit;
 class Units;
 
+// Until a change that may be stored or not is stored again.
+inline constexpr io::Duration kDoubtRetry = std::chrono::milliseconds(200);
+
 // Waiting behind another one of the same unit; more get BUSY.
 inline constexpr size_t kMaxWaitingPrOut = 256;
 
@@ -56,6 +59,7 @@ class ReservationPipeline {
           portal_group_tags(std::move(tags)),
           reply(std::move(answer)) {}
     void on_deadline() noexcept { pipeline.on_deadline(*this); }
+    void on_save_again() noexcept { pipeline.on_save_again(*this); }
 
     ReservationPipeline& pipeline;
     PrOutCall call;
@@ -65,6 +69,7 @@ class ReservationPipeline {
     Reservations next;
     PrOutcome outcome;
     io::TimerOf<Operation, &Operation::on_deadline> timer{*this};
+    io::TimerOf<Operation, &Operation::on_save_again> again{*this};
   };
   using Queue = std::deque<std::unique_ptr<Operation>>;  // the first one is being carried out
 
@@ -73,6 +78,7 @@ class ReservationPipeline {
   void save(Operation& operation, Unit& unit);
   void on_saved(UnitId id, std::vector<uint8_t> encoded, base::Result<> result);
   void publish(Operation& operation, Unit& unit);
+  void on_save_again(Operation& operation);
   void on_published(UnitId id, bool all);
   void finish_first(UnitId id);
   void on_deadline(Operation& operation);

@@ -31,6 +31,7 @@ BEGIN;
 CREATE TABLE disk(
   name TEXT NOT NULL, kind TEXT NOT NULL, path TEXT NOT NULL,
   uuid BLOB NOT NULL UNIQUE, reservations BLOB NOT NULL, checksum INTEGER NOT NULL,
+  served INTEGER NOT NULL DEFAULT 0,
   PRIMARY KEY(name, kind, path)) STRICT;
 CREATE TABLE created_disk(
   name TEXT NOT NULL PRIMARY KEY, kind TEXT NOT NULL, path TEXT NOT NULL, size INTEGER NOT NULL,
@@ -38,21 +39,29 @@ CREATE TABLE created_disk(
   read_only INTEGER NOT NULL, removable INTEGER NOT NULL, write_cache INTEGER) STRICT;
 CREATE TABLE alua(tag INTEGER NOT NULL PRIMARY KEY, state TEXT NOT NULL) STRICT;
 PRAGMA application_id = 1212568647;
-PRAGMA user_version = 1;
+PRAGMA user_version = 2;
 COMMIT;
 )";
-static_assert(kApplicationId == 1212568647 && StateDatabase::kSchemaVersion == 1);
+static_assert(kApplicationId == 1212568647 && StateDatabase::kSchemaVersion == 2);
 
-// EXTRA also syncs the directory after the journal is deleted: without it a power loss could bring
-// the journal back and undo a reservation that was acknowledged.
+// Format 1 did not note whether a disk's data was ever there.
+constexpr const char* kFromFormat1 = R"(
+BEGIN;
+ALTER TABLE disk ADD COLUMN served INTEGER NOT NULL DEFAULT 0;
+PRAGMA user_version = 2;
+COMMIT;
+)";
+
+// Under an exclusive lock a commit ends with the journal's header overwritten and synced, and the
+// journal is deleted when the database is closed; EXTRA then also syncs the directory.
 constexpr const char* kSettings =
     "PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = DELETE; PRAGMA synchronous = EXTRA;"
     "PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON;";
 
 class Statement {
  public:
-  Statement(sqlite3* db, const char* sql) {
-    code_ = sqlite3_prepare_v2(db, sql, -1, &statement_, nullptr);
+  Statement(sqlite3* db, const std::string& sql) {
+    code_ = sqlite3_prepare_v2(db, sql.c_str(), -1, &statement_, nullptr);
   }
   Statement(const Statement&) = delete;
   Statement& operator=(const Statement&) = delete;
@@ -124,7 +133,10 @@ DiskIdentity random_identity(base::Random& random) {
   return identity;
 }
 
-// Columns: name, kind, path, uuid, reservations, checksum. Nothing when the row is not as written.
+constexpr const char* kSelectDisk =
+    "SELECT name, kind, path, uuid, reservations, checksum, served FROM disk ";
+
+// Of kSelectDisk. Nothing when the row is not as written.
 std::optional<StoredDisk> disk_row(Statement& row) {
   StoredDisk disk;
   disk.key.name = row.text(0);
@@ -137,6 +149,7 @@ std::optional<StoredDisk> disk_row(Statement& row) {
   const base::Bytes reservations = row.blob(4);
   disk.reservations.assign(reservations.begin(), reservations.end());
   if (row.integer(5) != int64_t{checksum(disk)}) return std::nullopt;
+  disk.served = row.integer(6) != 0;
   return disk;
 }
 
@@ -171,13 +184,16 @@ std::string content_problem(sqlite3* db) {
         "{}): use that version",
         *version, StateDatabase::kSchemaVersion);
   }
-  if (*version < StateDatabase::kSchemaVersion) {
-    return fmt::format("its format {} is unknown", *version);
-  }
+  if (*version < 1) return fmt::format("its format {} is unknown", *version);
   Statement check(db, "PRAGMA integrity_check(1)");
   if (check.step() != SQLITE_ROW) return sqlite3_errmsg(db);
   const std::string verdict = check.text(0);
-  return verdict == "ok" ? std::string{} : "it is damaged: " + verdict;
+  if (verdict != "ok") return "it is damaged: " + verdict;
+  if (*version == 1 && sqlite3_exec(db, kFromFormat1, nullptr, nullptr, nullptr) != SQLITE_OK) {
+    return fmt::format("it cannot be brought to format {}: {}", StateDatabase::kSchemaVersion,
+                       sqlite3_errmsg(db));
+  }
+  return {};
 }
 
 }  // namespace
@@ -269,7 +285,7 @@ Result<StoredState> StateDatabase::load() {
 }
 
 Result<> StateDatabase::load_disks(StoredState& state) {
-  Statement row(db_, "SELECT name, kind, path, uuid, reservations, checksum FROM disk ORDER BY 1");
+  Statement row(db_, kSelectDisk + std::string("ORDER BY 1"));
   int code = row.step();
   for (; code == SQLITE_ROW; code = row.step()) {
     std::optional<StoredDisk> disk = disk_row(row);
@@ -329,23 +345,25 @@ Result<> StateDatabase::load_alua(StoredState& state) {
   return {};
 }
 
-Result<DiskIdentity> StateDatabase::identify(const DiskKey& key, base::Random& random) {
-  {
-    Statement row(db_,
-                  "SELECT name, kind, path, uuid, reservations, checksum FROM disk WHERE name = ? "
-                  "AND kind = ? AND path = ?");
-    const int code = row.bind(key.name).bind(to_string(key.kind)).bind(key.path).step();
-    if (code == SQLITE_ROW) {
-      const std::optional<StoredDisk> disk = disk_row(row);
-      if (!disk) return damaged("the disk's identity in the state database is damaged");
-      return disk->identity;
-    }
-    if (code != SQLITE_DONE) return failed(code);
-  }
+Result<DiskRecord> StateDatabase::identify(const DiskKey& key, base::Random& random) {
+  Statement row(db_, kSelectDisk + std::string("WHERE name = ? AND kind = ? AND path = ?"));
+  const int code = row.bind(key.name).bind(to_string(key.kind)).bind(key.path).step();
+  if (code == SQLITE_DONE) return renew(key, random);
+  if (code != SQLITE_ROW) return failed(code);
+  const std::optional<StoredDisk> disk = disk_row(row);
+  if (!disk) return damaged("the disk's identity in the state database is damaged");
+  return DiskRecord{.identity = disk->identity, .served = disk->served};
+}
+
+Result<DiskRecord> StateDatabase::renew(const DiskKey& key, base::Random& random) {
   StoredDisk made;
   made.key = key;
   made.identity = random_identity(random);
-  Statement insert(db_, "INSERT INTO disk VALUES(?, ?, ?, ?, x'', ?)");
+  // An identity that another disk has is refused, not taken from it.
+  Statement insert(db_,
+                   "INSERT INTO disk VALUES(?, ?, ?, ?, x'', ?, 0) ON CONFLICT(name, kind, path) "
+                   "DO UPDATE SET uuid = excluded.uuid, reservations = x'', "
+                   "checksum = excluded.checksum, served = 0");
   const int code = insert.bind(key.name)
                        .bind(to_string(key.kind))
                        .bind(key.path)
@@ -355,12 +373,20 @@ Result<DiskIdentity> StateDatabase::identify(const DiskKey& key, base::Random& r
   if (code != SQLITE_DONE) return failed(code);
   LOG_INFO(kLog, "new disk identity: disk={} kind={} path={}", key.name, to_string(key.kind),
            key.path);
-  return made.identity;
+  return DiskRecord{.identity = made.identity};
+}
+
+Result<> StateDatabase::mark_served(const DiskIdentity& identity) {
+  Statement update(db_, "UPDATE disk SET served = 1 WHERE uuid = ?");
+  if (const int code = update.bind(base::Bytes(identity)).step(); code != SQLITE_DONE) {
+    return failed(code);
+  }
+  if (sqlite3_changes(db_) == 0) return fail(Errc::not_found, "no disk has this identity");
+  return {};
 }
 
 Result<StoredDisk> StateDatabase::find(const DiskIdentity& identity) {
-  Statement row(db_,
-                "SELECT name, kind, path, uuid, reservations, checksum FROM disk WHERE uuid = ?");
+  Statement row(db_, kSelectDisk + std::string("WHERE uuid = ?"));
   const int code = row.bind(base::Bytes(identity)).step();
   if (code == SQLITE_DONE) return fail(Errc::not_found, "no disk has this identity");
   if (code != SQLITE_ROW) return failed(code);
@@ -374,14 +400,42 @@ Result<> StateDatabase::save_reservations(const DiskIdentity& identity, base::By
     return fail(Errc::limit, "the reservations of one disk are larger than 1 MiB");
   }
   TRY_ASSIGN(StoredDisk disk, find(identity));
+  const bool same = std::ranges::equal(disk.reservations, bytes);  // as far as can be read
   disk.reservations.assign(bytes.begin(), bytes.end());
-  Statement update(db_, "UPDATE disk SET reservations = ?, checksum = ? WHERE uuid = ?");
-  const int code = update.bind(base::Bytes(disk.reservations))
-                       .bind(int64_t{checksum(disk)})
-                       .bind(base::Bytes(identity))
-                       .step();
-  if (code != SQLITE_DONE) return failed(code);
-  return {};
+  const auto written = write_reservations(disk);
+  if (written.has_value()) return {};
+  // A commit can fail when all is written but the last sync, which makes the end of the journal
+  // durable. The old row read back is certain (SQLite took the change back, or will again whenever
+  // the journal shows); the new one is so only after another commit.
+  const Result<StoredDisk> now = find(identity);
+  const bool undone = now.has_value() && now->reservations != disk.reservations;
+  if (undone && !same) return written;
+  if (now.has_value() && !undone && write_reservations(disk).has_value()) return {};
+  return fail(Errc::in_doubt, "whether the reservations are stored is not known: see the log",
+              written.error().sys);
+}
+
+// A commit of its own also when the row reads as it should: SQLite does not write a row that would
+// not change, so it is changed twice.
+Result<> StateDatabase::write_reservations(const StoredDisk& disk) {
+  const auto step = [this](const char* sql) { return Statement(db_, sql).step(); };
+  int code = step("BEGIN IMMEDIATE");
+  if (code == SQLITE_DONE) {
+    Statement touch(db_, "UPDATE disk SET checksum = checksum + 1 WHERE uuid = ?");
+    code = touch.bind(base::Bytes(disk.identity)).step();
+  }
+  if (code == SQLITE_DONE) {
+    Statement update(db_, "UPDATE disk SET reservations = ?, checksum = ? WHERE uuid = ?");
+    code = update.bind(base::Bytes(disk.reservations))
+               .bind(int64_t{checksum(disk)})
+               .bind(base::Bytes(disk.identity))
+               .step();
+  }
+  if (code == SQLITE_DONE) code = step("COMMIT");
+  if (code == SQLITE_DONE) return {};
+  const auto failure = failed(code);
+  if (sqlite3_get_autocommit(db_) == 0) step("ROLLBACK");
+  return failure;
 }
 
 Result<> StateDatabase::save_created_disk(const DiskConfig& disk) {

@@ -14,7 +14,7 @@ namespace holdfast::target {
 
 class StateDatabase {
  public:
-  static constexpr int kSchemaVersion = 1;
+  static constexpr int kSchemaVersion = 2;
 
   // Opens an existing database and checks all of it.
   static std::expected<StateDatabase, std::string> open(const std::string& path);
@@ -26,7 +26,9 @@ class StateDatabase {
   ~StateDatabase();
 
   base::Result<StoredState> load();
-  base::Result<DiskIdentity> identify(const DiskKey& key, base::Random& random);
+  base::Result<DiskRecord> identify(const DiskKey& key, base::Random& random);
+  base::Result<DiskRecord> renew(const DiskKey& key, base::Random& random);
+  base::Result<> mark_served(const DiskIdentity& identity);
   base::Result<> save_reservations(const DiskIdentity& identity, base::Bytes bytes);
   base::Result<> save_created_disk(const DiskConfig& disk);
   base::Result<> forget_created_disk(const std::string& name);
@@ -35,6 +37,7 @@ class StateDatabase {
  private:
   StateDatabase(sqlite3* db, std::string path) : db_(db), path_(std::move(path)) {}
   base::Result<StoredDisk> find(const DiskIdentity& identity);
+  base::Result<> write_reservations(const StoredDisk& disk);
   base::Result<> load_disks(StoredState& state);
   base::Result<> load_created(StoredState& state);
   base::Result<> load_alua(StoredState& state);

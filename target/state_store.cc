@@ -104,10 +104,20 @@ class SqliteStateStore final : public StateStore {
   }
 
   void identify(DiskKey key, io::Loop& reply_to, Identified done) override {
-    enqueue<DiskIdentity>(reply_to, std::move(done),
-                          [this, key = std::move(key)](StateDatabase& database) {
-                            return database.identify(key, random_);
-                          });
+    enqueue<DiskRecord>(reply_to, std::move(done),
+                        [this, key = std::move(key)](StateDatabase& database) {
+                          return database.identify(key, random_);
+                        });
+  }
+  void renew(DiskKey key, io::Loop& reply_to, Identified done) override {
+    enqueue<DiskRecord>(reply_to, std::move(done),
+                        [this, key = std::move(key)](StateDatabase& database) {
+                          return database.renew(key, random_);
+                        });
+  }
+  void mark_served(const DiskIdentity& identity, io::Loop& reply_to, Done done) override {
+    enqueue<void>(reply_to, std::move(done),
+                  [identity](StateDatabase& database) { return database.mark_served(identity); });
   }
   void save_reservations(const DiskIdentity& identity, std::vector<uint8_t> bytes,
                          io::Loop& reply_to, Done done) override {

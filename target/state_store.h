@@ -35,6 +35,12 @@ struct StoredDisk {
   DiskKey key;
   DiskIdentity identity{};
   std::vector<uint8_t> reservations;  // as last saved; empty: none
+  bool served = false;                // its data was there once
+};
+
+struct DiskRecord {
+  DiskIdentity identity{};
+  bool served = false;  // as in StoredDisk
 };
 
 struct StoredState {
@@ -50,17 +56,22 @@ inline constexpr size_t kMaxQueuedSaves = 1024;  // all disks together; more is 
 // after the change is on stable media. Calls may come from any thread. Every loop named must live
 // until the store is destroyed; the destructor finishes what is queued.
 // On failure nothing of that call is stored: Errc::no_space when the file system is full,
-// Errc::limit when the queue is, Errc::io, Errc::corrupt.
+// Errc::limit when the queue is, Errc::io, Errc::corrupt. Errc::in_doubt (save_reservations only):
+// the medium failed so late that either state may show after a power loss; saving again decides.
 class StateStore {
  public:
   using Done = std::move_only_function<void(base::Result<>) noexcept>;
-  using Identified = std::move_only_function<void(base::Result<DiskIdentity>) noexcept>;
+  using Identified = std::move_only_function<void(base::Result<DiskRecord>) noexcept>;
 
   virtual ~StateStore() = default;
   // Blocks. At start, before the loops run.
   virtual base::Result<StoredState> load() = 0;
   // The disk's identity; created at random, and stored, when it has none yet.
   virtual void identify(DiskKey key, io::Loop& reply_to, Identified done) = 0;
+  // A new identity without reservations, instead of the one it has: its data is gone.
+  virtual void renew(DiskKey key, io::Loop& reply_to, Identified done) = 0;
+  // Errc::not_found for an identity that the store did not give out.
+  virtual void mark_served(const DiskIdentity& identity, io::Loop& reply_to, Done done) = 0;
   // Errc::not_found for an identity that the store did not give out.
   virtual void save_reservations(const DiskIdentity& identity, std::vector<uint8_t> bytes,
                                  io::Loop& reply_to, Done done) = 0;

@@ -36,6 +36,7 @@ struct Unit {
   const DiskIdentity identity;
   std::shared_ptr<io::Backing> backing;  // null: opening, or failed
   std::string failure;                   // not empty: why it will not be opened
+  bool served = false;                   // DiskRecord::served: an absent file is not made anew
   bool leaving = false;                  // removed; its last commands are ending
   scsi::ModeState mode;
   Reservations reservations;

@@ -34,6 +34,8 @@ const char* to_string(Errc code) noexcept {
       return "permission denied";
     case Errc::unsupported:
       return "not supported";
+    case Errc::in_doubt:
+      return "in doubt";
   }
   return "unknown error";
 }

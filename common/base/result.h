@@ -24,6 +24,7 @@ enum class Errc : uint16_t {
   cancelled,
   permission,
   unsupported,
+  in_doubt,  // whether it was done is not known
 };
 
 const char* to_string(Errc code) noexcept;

@@ -23,6 +23,7 @@ struct BackingSpec {
   uint32_t block_size = 512;
   uint32_t physical_block_size = 4096;
   bool read_only = false;
+  bool create = true;   // a file that is written: make it when it is absent
   bool shared = false;  // with others that say the same: several daemons of a host on one LUN
   bool operator==(const BackingSpec&) const = default;
 };
@@ -50,9 +51,11 @@ class BackingOpener {
   using Opened = std::move_only_function<void(base::Result<std::shared_ptr<Backing>>) noexcept>;
 
   virtual ~BackingOpener() = default;
-  // Creates the file if absent. Fails with Errc::busy while another process holds the lock (try
-  // again later), Errc::invalid_argument when an existing file is larger than size_bytes (never
-  // shrunk) or is not a multiple of the block size.
+  // Creates the file if absent (unless told not to: Errc::not_found). Fails with Errc::busy while
+  // another process holds the lock (try again later), Errc::exists while this process has the same
+  // file or device open under another path, Errc::invalid_argument when an existing file is larger
+  // than size_bytes (never shrunk). One that is smaller and cannot be grown, because the file
+  // system is full, keeps its size.
   virtual void open(const BackingSpec& spec, Loop& reply_to, Opened done) = 0;
 };
 

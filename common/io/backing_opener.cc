@@ -12,9 +12,9 @@ void SystemBackingOpener::open(const BackingSpec& spec, Loop& reply_to, Opened d
     return;
   }
   auto worker = BlockingWorker::start();
-  const bool taken =
-      worker->submit([spec, worker, &reply_to, done = std::move(done)]() mutable noexcept {
-        base::Result<std::shared_ptr<Backing>> opened = FileBacking::open(spec, worker);
+  const bool taken = worker->submit(
+      [spec, worker, claims = claims_, &reply_to, done = std::move(done)]() mutable noexcept {
+        base::Result<std::shared_ptr<Backing>> opened = FileBacking::open(spec, worker, claims);
         if (!opened.has_value()) worker->finish();
         reply_to.post([opened = std::move(opened), done = std::move(done)]() mutable noexcept {
           done(std::move(opened));

@@ -1,6 +1,9 @@
 #pragma once
 
+#include <memory>
+
 #include "common/io/backing.h"
+#include "common/io/file_claims.h"
 
 namespace holdfast::io {
 
@@ -8,6 +11,9 @@ namespace holdfast::io {
 class SystemBackingOpener final : public BackingOpener {
  public:
   void open(const BackingSpec& spec, Loop& reply_to, Opened done) override;
+
+ private:
+  std::shared_ptr<FileClaims> claims_ = std::make_shared<FileClaims>();
 };
 
 }  // namespace holdfast::io

@@ -39,16 +39,12 @@ bool device_has_volatile_cache(dev_t device) {
 
 }  // namespace
 
-base::Result<std::shared_ptr<FileBacking>> FileBacking::open(
-    const BackingSpec& spec, std::shared_ptr<BlockingWorker> worker) {
-  std::shared_ptr<FileBacking> backing(new FileBacking(spec, std::move(worker)));
+base::Result<std::shared_ptr<FileBacking>> FileBacking::open(const BackingSpec& spec,
+                                                             std::shared_ptr<BlockingWorker> worker,
+                                                             std::shared_ptr<FileClaims> claims) {
+  std::shared_ptr<FileBacking> backing(new FileBacking(spec, std::move(worker), std::move(claims)));
   TRY(backing->open_path());
-  if (flock(backing->fd_, (spec.shared ? LOCK_SH : LOCK_EX) | LOCK_NB) != 0) {
-    return base::fail(base::Errc::busy,
-                      "locked: another process serves it, or a killed one still has requests in "
-                      "flight",
-                      errno);
-  }
+  TRY(backing->lock());
   TRY(spec.kind == BackingKind::block ? backing->size_device() : backing->size_file());
   backing->probe();
   backing->opened_ = true;
@@ -56,6 +52,7 @@ base::Result<std::shared_ptr<FileBacking>> FileBacking::open(
 }
 
 FileBacking::~FileBacking() {
+  if (claimed_) claims_->remove(*claimed_, spec_.path);
   if (fd_ >= 0) ::close(fd_);
   worker_->finish();
 }
@@ -63,6 +60,8 @@ FileBacking::~FileBacking() {
 base::Result<> FileBacking::open_path() {
   const int access = spec_.read_only ? O_RDONLY : O_RDWR;
   int flags = access | O_CLOEXEC | O_DIRECT;
+  const int create =
+      spec_.kind == BackingKind::file && !spec_.read_only && spec_.create ? O_CREAT : 0;
   if (spec_.kind == BackingKind::block) flags |= O_EXCL;  // refuses a mounted or claimed device
   fd_ = ::open(spec_.path.c_str(), flags);
   if (fd_ >= 0 && spec_.kind == BackingKind::block && spec_.shared) {
@@ -71,19 +70,18 @@ base::Result<> FileBacking::open_path() {
     flags &= ~O_EXCL;
     fd_ = ::open(spec_.path.c_str(), flags);
   }
-  if (fd_ < 0 && errno == ENOENT && spec_.kind == BackingKind::file && !spec_.read_only) {
-    fd_ = ::open(spec_.path.c_str(), flags | O_CREAT, kNewFileMode);
+  if (fd_ < 0 && errno == ENOENT && create != 0) {
+    fd_ = ::open(spec_.path.c_str(), flags | create, kNewFileMode);
   }
   if (fd_ < 0 && errno == EINVAL) {
     LOG_WARNING(kLog, "{}: the file system has no O_DIRECT; the page cache is used", spec_.path);
     direct_ = false;
-    fd_ = ::open(spec_.path.c_str(), (flags & ~O_DIRECT) | (spec_.read_only ? 0 : O_CREAT),
-                 kNewFileMode);
+    fd_ = ::open(spec_.path.c_str(), (flags & ~O_DIRECT) | create, kNewFileMode);
   }
   if (fd_ >= 0) return {};
   switch (errno) {
     case EBUSY:
-      return base::fail(base::Errc::busy, "in use: mounted or claimed", errno);
+      return in_use("in use: mounted or claimed", errno);
     case ENOENT:
       return base::fail(base::Errc::not_found, "no such file or directory", errno);
     case EACCES:
@@ -94,6 +92,35 @@ base::Result<> FileBacking::open_path() {
     default:
       return base::fail(base::Errc::io, "cannot be opened", errno);
   }
+}
+
+base::Result<> FileBacking::lock() {
+  struct stat status{};
+  if (fstat(fd_, &status) != 0) return base::fail(base::Errc::io, "fstat failed", errno);
+  if (flock(fd_, (spec_.shared ? LOCK_SH : LOCK_EX) | LOCK_NB) != 0) {
+    return in_use("locked: another process serves it, or a killed one still has requests in flight",
+                  errno);
+  }
+  if (claims_ == nullptr) return {};
+  claimed_ = FileClaims::key_of(status);
+  claims_->add(*claimed_, spec_.path);
+  return {};
+}
+
+// A backing of this process that is closing soon (the same path) is worth waiting for, like another
+// process; a second disk of the configuration on the same store never is.
+std::unexpected<base::Error> FileBacking::in_use(const char* what, int error) const {
+  struct stat status{};
+  if (claims_ != nullptr && stat(spec_.path.c_str(), &status) == 0) {
+    const std::string other = claims_->path_of(FileClaims::key_of(status));
+    if (!other.empty() && other != spec_.path) {
+      LOG_ERROR(kLog, "{} and {} are the same file or device", spec_.path, other);
+      return base::fail(base::Errc::exists,
+                        "another disk of this server is the same file or device under another path "
+                        "(the log names it): two disks on one would destroy each other's data");
+    }
+  }
+  return base::fail(base::Errc::busy, what, error);
 }
 
 base::Result<> FileBacking::size_file() {
@@ -114,7 +141,15 @@ base::Result<> FileBacking::size_file() {
       return base::fail(base::Errc::invalid_argument,
                         "the file is smaller than the configured size and read_only");
     }
-    return grow_to(spec_.size_bytes);
+    const base::Result<> grown = grow_to(spec_.size_bytes);
+    if (grown.has_value() || now == 0 || now % spec_.block_size != 0) return grown;
+    if (grown.error().code != base::Errc::no_space) return grown;
+    // It was to be grown, and perhaps the process was killed in the middle of that: not to serve
+    // the data there are would be worse than an old size.
+    LOG_ERROR(kLog,
+              "{}: has {} bytes instead of {}, and the file system is too full to grow it: free "
+              "space, then apply the configuration again",
+              spec_.path, now, spec_.size_bytes);
   }
   return {};
 }
@@ -178,25 +213,36 @@ base::Result<> FileBacking::grow_to(uint64_t size_bytes) {
     }
     return {};
   }
-  const auto target = static_cast<off_t>(size_bytes);
-  if (!spec_.thin) {
-    const auto from = static_cast<off_t>(now);
-    if (fallocate(fd_, 0, from, target - from) != 0) {
-      const int error = errno;
-      if (ftruncate(fd_, from) != 0) LOG_WARNING(kLog, "{}: not cut back", spec_.path);
-      return base::fail(error == ENOSPC ? base::Errc::no_space : base::Errc::io,
-                        error == ENOSPC ? "the file system is too full for the whole size: free "
-                                          "space or set thin = true"
-                                        : "its space cannot be reserved",
-                        error);
+  const auto grown = extend(now, size_bytes);
+  if (!grown.has_value()) {
+    // A file larger than its configuration says is refused at the next start.
+    if (ftruncate(fd_, static_cast<off_t>(now)) != 0) {
+      LOG_WARNING(kLog, "{}: not cut back to {} bytes", spec_.path, now);
     }
-  } else if (ftruncate(fd_, target) != 0) {
+    return grown;
+  }
+  size_bytes_.store(size_bytes);
+  return {};
+}
+
+base::Result<> FileBacking::extend(uint64_t from_bytes, uint64_t to_bytes) {
+  const auto from = static_cast<off_t>(from_bytes);
+  const auto to = static_cast<off_t>(to_bytes);
+  if (!spec_.thin) {
+    if (fallocate(fd_, 0, from, to - from) != 0) {
+      const bool full = errno == ENOSPC || errno == EDQUOT;
+      return base::fail(full ? base::Errc::no_space : base::Errc::io,
+                        full ? "the file system is too full for the whole size: free space or set "
+                               "thin = true"
+                             : "its space cannot be reserved",
+                        errno);
+    }
+  } else if (ftruncate(fd_, to) != 0) {
     return base::fail(errno == EFBIG ? base::Errc::limit : base::Errc::io,
                       "the file cannot be made that large", errno);
   }
   // The size must survive power loss before a capacity that depends on it is shown to anybody.
   if (fsync(fd_) != 0) return base::fail(base::Errc::io, "fsync failed", errno);
-  size_bytes_.store(size_bytes);
   return {};
 }
 

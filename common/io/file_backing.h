@@ -3,10 +3,12 @@
 
 #include <atomic>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "common/io/backing.h"
 #include "common/io/blocking_worker.h"
+#include "common/io/file_claims.h"
 #include "common/io/uring_loop.h"
 
 namespace holdfast::io {
@@ -14,8 +16,10 @@ namespace holdfast::io {
 class FileBacking final : public Backing {
  public:
   // Blocks; call on a worker. Opens or creates, locks, sizes. See BackingOpener::open for errors.
-  static base::Result<std::shared_ptr<FileBacking>> open(const BackingSpec& spec,
-                                                         std::shared_ptr<BlockingWorker> worker);
+  // `claims` tells a second path to a file of this process from a lock of another one; may be null.
+  static base::Result<std::shared_ptr<FileBacking>> open(
+      const BackingSpec& spec, std::shared_ptr<BlockingWorker> worker,
+      std::shared_ptr<FileClaims> claims = nullptr);
   ~FileBacking() override;
 
   BlockInfo info() const override;
@@ -30,16 +34,22 @@ class FileBacking final : public Backing {
   base::Result<Extent> extent_at(uint64_t offset) const;
 
  private:
-  FileBacking(BackingSpec spec, std::shared_ptr<BlockingWorker> worker)
-      : spec_(std::move(spec)), worker_(std::move(worker)) {}
+  FileBacking(BackingSpec spec, std::shared_ptr<BlockingWorker> worker,
+              std::shared_ptr<FileClaims> claims)
+      : spec_(std::move(spec)), worker_(std::move(worker)), claims_(std::move(claims)) {}
   base::Result<> open_path();
+  base::Result<> lock();
+  std::unexpected<base::Error> in_use(const char* what, int error) const;
   base::Result<> grow_to(uint64_t size_bytes);  // blocks
+  base::Result<> extend(uint64_t from_bytes, uint64_t to_bytes);
   base::Result<> size_file();
   base::Result<> size_device();
   void probe();
 
   BackingSpec spec_;
   std::shared_ptr<BlockingWorker> worker_;
+  std::shared_ptr<FileClaims> claims_;
+  std::optional<FileClaims::Key> claimed_;  // in claims_
   int fd_ = -1;
   bool direct_ = true;
   bool opened_ = false;  // from then on only the size changes: info() is for all threads

@@ -159,8 +159,11 @@ void Simulation::misbehave() {
         // A store slower than the drain deadline leaves a PERSISTENT RESERVE OUT that was answered
         // with an error, or given up, to take effect later: docs/fault_model.md.
         const Duration slow = std::chrono::milliseconds(plan_.target.drain_deadline_ms) / 8;
-        storage.delay_max = world_.random().below(3) == 0 ? slow : Duration(20ms);
-        world_.trace("store: full {} delay {}us", storage.full, storage.delay_max.count() / 1000);
+        const uint64_t kind = world_.random().below(3);
+        storage.delay_max = kind == 0 ? slow : Duration(20ms);
+        storage.doubtful = kind == 1;
+        world_.trace("store: full {} doubtful {} delay {}us", storage.full, storage.doubtful,
+                     storage.delay_max.count() / 1000);
       }
   }
 }
@@ -248,6 +251,7 @@ void Simulation::heal() {
   fabric_.heal_all();
   if (target_->running() && target_->paused()) target_->resume();
   target_->storage().full = false;
+  target_->storage().doubtful = false;
   target_->storage().delay_max = 20ms;
   for (size_t i = 0; i < target_->luns().size(); ++i) {
     SimDisk& disk = target_->disk(i);

@@ -15,14 +15,14 @@ SimStateStore::~SimStateStore() { world_.unwatch(*this); }
 
 base::Result<target::StoredState> SimStateStore::load() { return storage_.state; }
 
-void SimStateStore::enqueue(Change change, io::Loop& reply_to, Done done) {
+void SimStateStore::enqueue(Change change, io::Loop& reply_to, Done done, bool may_doubt) {
   if (queue_.size() >= target::kMaxQueuedSaves) {
     reply_to.post([done = std::move(done)]() mutable noexcept {
       done(base::fail(base::Errc::limit, "too many saves are queued"));
     });
     return;
   }
-  queue_.push_back({std::move(change), &reply_to, std::move(done)});
+  queue_.push_back({std::move(change), &reply_to, std::move(done), may_doubt});
   begin_next();
 }
 
@@ -43,6 +43,9 @@ void SimStateStore::carry_out() {
   if (storage_.full) {
     ++storage_.failed_saves;
     result = base::fail(base::Errc::no_space, "the state directory's file system is full");
+  } else if (doubts(save)) {
+    if (random_.below(2) == 0) (void)save.change(storage_.state);
+    result = base::fail(base::Errc::in_doubt, "the journal could not be synced");
   } else if (storage_.forgets) {
     target::StoredState lost = storage_.state;
     result = save.change(lost);
@@ -52,6 +55,17 @@ void SimStateStore::carry_out() {
   world_.trace("store of {}: save -> {}", process_.name(), result.has_value());
   save.reply_to->post([result, done = std::move(save.done)]() mutable noexcept { done(result); });
   begin_next();
+}
+
+bool SimStateStore::doubts(const Save& save) {
+  constexpr int kInARow = 2;  // the caller's deadline must not be reached
+  if (!save.may_doubt || !storage_.doubtful) return false;
+  if (doubts_in_a_row_ == kInARow || random_.below(2) == 0) {
+    doubts_in_a_row_ = 0;
+    return false;
+  }
+  ++doubts_in_a_row_;
+  return true;
 }
 
 void SimStateStore::on_process_ended(SimProcess& process, bool) {
@@ -65,27 +79,50 @@ void SimStateStore::on_process_ended(SimProcess& process, bool) {
 }
 
 void SimStateStore::identify(target::DiskKey key, io::Loop& reply_to, Identified done) {
+  identify(std::move(key), false, reply_to, std::move(done));
+}
+
+void SimStateStore::renew(target::DiskKey key, io::Loop& reply_to, Identified done) {
+  identify(std::move(key), true, reply_to, std::move(done));
+}
+
+void SimStateStore::identify(target::DiskKey key, bool anew, io::Loop& reply_to, Identified done) {
   target::DiskIdentity fresh{};
   random_.fill(fresh);
-  auto identity = std::make_shared<target::DiskIdentity>();
+  auto record = std::make_shared<target::DiskRecord>();
   enqueue(
-      [key, fresh, identity](target::StoredState& state) -> base::Result<> {
+      [key, anew, fresh, record](target::StoredState& state) -> base::Result<> {
+        if (anew) std::erase_if(state.disks, [&](const auto& disk) { return disk.key == key; });
         auto found = std::ranges::find(state.disks, key, &target::StoredDisk::key);
         if (found == state.disks.end()) {
-          state.disks.push_back({key, fresh, {}});
+          state.disks.push_back({.key = key, .identity = fresh, .reservations = {}});
           found = std::prev(state.disks.end());
         }
-        *identity = found->identity;
+        *record = {.identity = found->identity, .served = found->served};
         return {};
       },
       reply_to,
-      [identity, done = std::move(done)](base::Result<> result) mutable noexcept {
+      [record, done = std::move(done)](base::Result<> result) mutable noexcept {
         if (result) {
-          done(*identity);
+          done(*record);
         } else {
           done(std::unexpected(result.error()));
         }
       });
+}
+
+void SimStateStore::mark_served(const target::DiskIdentity& identity, io::Loop& reply_to,
+                                Done done) {
+  enqueue(
+      [identity](target::StoredState& state) -> base::Result<> {
+        const auto found = std::ranges::find(state.disks, identity, &target::StoredDisk::identity);
+        if (found == state.disks.end()) {
+          return base::fail(base::Errc::not_found, "no disk has this identity");
+        }
+        found->served = true;
+        return {};
+      },
+      reply_to, std::move(done));
 }
 
 void SimStateStore::save_reservations(const target::DiskIdentity& identity,
@@ -99,7 +136,7 @@ void SimStateStore::save_reservations(const target::DiskIdentity& identity,
         found->reservations = bytes;
         return {};
       },
-      reply_to, std::move(done));
+      reply_to, std::move(done), true);
 }
 
 void SimStateStore::save_created_disk(target::DiskConfig disk, io::Loop& reply_to, Done done) {

@@ -14,8 +14,9 @@ namespace holdfast::sim {
 // The state directory of a host. Owner: the test.
 struct SimStateStorage {
   target::StoredState state;
-  bool full = false;     // saves fail with Errc::no_space
-  bool forgets = false;  // negative control: saves are acknowledged and not kept
+  bool full = false;      // saves fail with Errc::no_space
+  bool doubtful = false;  // saves of reservations may fail with Errc::in_doubt, twice in a row
+  bool forgets = false;   // negative control: saves are acknowledged and not kept
   uint64_t failed_saves = 0;
   Duration delay_min = std::chrono::microseconds(100);
   Duration delay_max = std::chrono::milliseconds(20);
@@ -31,6 +32,8 @@ class SimStateStore final : public target::StateStore, private ProcessWatcher {
 
   base::Result<target::StoredState> load() override;
   void identify(target::DiskKey key, io::Loop& reply_to, Identified done) override;
+  void renew(target::DiskKey key, io::Loop& reply_to, Identified done) override;
+  void mark_served(const target::DiskIdentity& identity, io::Loop& reply_to, Done done) override;
   void save_reservations(const target::DiskIdentity& identity, std::vector<uint8_t> bytes,
                          io::Loop& reply_to, Done done) override;
   void save_created_disk(target::DiskConfig disk, io::Loop& reply_to, Done done) override;
@@ -44,10 +47,13 @@ class SimStateStore final : public target::StateStore, private ProcessWatcher {
     Change change;
     io::Loop* reply_to = nullptr;
     Done done;
+    bool may_doubt = false;
   };
 
   void on_process_ended(SimProcess& process, bool power_lost) override;
-  void enqueue(Change change, io::Loop& reply_to, Done done);
+  void enqueue(Change change, io::Loop& reply_to, Done done, bool may_doubt = false);
+  bool doubts(const Save& save);
+  void identify(target::DiskKey key, bool anew, io::Loop& reply_to, Identified done);
   void begin_next();
   void carry_out();
 
@@ -57,6 +63,7 @@ class SimStateStore final : public target::StateStore, private ProcessWatcher {
   base::Random& random_;
   std::deque<Save> queue_;
   bool busy_ = false;
+  int doubts_in_a_row_ = 0;
 };
 
 }  // namespace holdfast::sim

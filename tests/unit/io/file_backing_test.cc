@@ -213,6 +213,39 @@ TEST_F(FileBackingTest, IsLockedAsLongAsItLives) {
   EXPECT_TRUE(open(spec()).has_value());
 }
 
+// Waiting for the lock, as for another process's, would never end.
+TEST_F(FileBackingTest, ASecondPathToAFileOfThisProcessIsToldFromALock) {
+  const auto claims = std::make_shared<FileClaims>();
+  const auto open_with_claims = [&](const std::filesystem::path& path) {
+    auto worker = BlockingWorker::start();
+    BackingSpec wanted = spec();
+    wanted.path = path;
+    auto opened = FileBacking::open(wanted, worker, claims);
+    if (!opened.has_value()) worker->finish();
+    return opened;
+  };
+  auto first = open_with_claims(spec().path);
+  ASSERT_TRUE(first.has_value());
+  std::filesystem::create_symlink(spec().path, folder_ / "soft");
+  std::filesystem::create_hard_link(spec().path, folder_ / "hard");
+  EXPECT_EQ(code_of(open_with_claims(folder_ / "soft")), base::Errc::exists);
+  EXPECT_EQ(code_of(open_with_claims(folder_ / "hard")), base::Errc::exists);
+  EXPECT_EQ(code_of(open_with_claims(spec().path)), base::Errc::busy);  // closing, perhaps
+  first->reset();
+  EXPECT_TRUE(open_with_claims(folder_ / "soft").has_value());
+  const auto other = open(spec());  // of another process, as far as these claims know
+  EXPECT_EQ(code_of(open_with_claims(folder_ / "hard")), base::Errc::busy);
+}
+
+TEST_F(FileBackingTest, IsMadeOnlyWhenAskedFor) {
+  BackingSpec wanted = spec();
+  wanted.create = false;
+  EXPECT_EQ(code_of(open(wanted)), base::Errc::not_found);
+  EXPECT_FALSE(std::filesystem::exists(wanted.path));
+  make_file(kMiB);
+  EXPECT_TRUE(open(wanted).has_value());
+}
+
 TEST_F(FileBackingTest, AReadOnlyDiskIsLockedToo) {
   make_file(kMiB);
   BackingSpec read_only = spec();

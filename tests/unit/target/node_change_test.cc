@@ -307,6 +307,23 @@ TEST_F(NodeChangeTest, ACreatedDiskIsRememberedAndMayBeMapped) {
   EXPECT_THAT(status().disks, SizeIs(2));
 }
 
+TEST_F(NodeChangeTest, ADiskAddedAgainWithoutItsOldFileIsAnotherDisk) {
+  start();
+  ASSERT_TRUE(create(make_disk("scratch")).has_value());
+  const DiskIdentity first = store.state.disks.back().identity;
+  ASSERT_TRUE(remove("scratch").has_value());
+  ASSERT_TRUE(create(make_disk("scratch")).has_value());  // its file stayed: it comes back
+  EXPECT_EQ(store.state.disks.back().identity, first);
+  ASSERT_TRUE(remove("scratch").has_value());
+  opener.absent = {"/srv/scratch"};
+  const auto made = create(make_disk("scratch"));
+  ASSERT_TRUE(made.has_value());
+  EXPECT_THAT(*made, ::testing::Contains(HasSubstr("a new identity")));
+  EXPECT_THAT(store.state.disks, SizeIs(3));
+  EXPECT_NE(store.state.disks.back().identity, first);
+  EXPECT_TRUE(store.state.disks.back().served);
+}
+
 TEST_F(NodeChangeTest, ACreatedDiskThatFailsDoesNotKeepTheOthersFromBeingServed) {
   start();
   ASSERT_TRUE(create(make_disk("scratch")).has_value());

@@ -5,8 +5,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -105,15 +107,22 @@ class FakeStore final : public StateStore {
     return state;
   }
   void identify(DiskKey key, io::Loop& reply_to, Identified done) override {
-    DiskIdentity identity{};
-    for (StoredDisk& disk : state.disks) {
-      if (disk.key == key) identity = disk.identity;
+    auto found = std::ranges::find(state.disks, key, &StoredDisk::key);
+    if (found == state.disks.end()) {
+      state.disks.push_back({.key = key});
+      found = std::prev(state.disks.end());
+      found->identity[15] = ++last_identity_;
     }
-    if (identity == DiskIdentity{}) {
-      identity[15] = static_cast<uint8_t>(state.disks.size() + 1);
-      state.disks.push_back({.key = key, .identity = identity, .reservations = {}});
-    }
-    reply_to.post([identity, done = std::move(done)]() mutable noexcept { done(identity); });
+    const DiskRecord record{.identity = found->identity, .served = found->served};
+    reply_to.post([record, done = std::move(done)]() mutable noexcept { done(record); });
+  }
+  void renew(DiskKey key, io::Loop& reply_to, Identified done) override {
+    std::erase_if(state.disks, [&](const StoredDisk& disk) { return disk.key == key; });
+    identify(std::move(key), reply_to, std::move(done));
+  }
+  void mark_served(const DiskIdentity& identity, io::Loop& reply_to, Done done) override {
+    std::ranges::find(state.disks, identity, &StoredDisk::identity)->served = true;
+    reply_to.post([done = std::move(done)]() mutable noexcept { done({}); });
   }
   void save_reservations(const DiskIdentity& identity, std::vector<uint8_t> bytes,
                          io::Loop& reply_to, Done done) override {
@@ -145,6 +154,7 @@ class FakeStore final : public StateStore {
   StoredState state;
   bool broken = false;
   bool fails = false;
+  int doubts = 0;  // so many saves are carried out, and answered with Errc::in_doubt
   bool holds = false;
 
  private:
@@ -153,9 +163,12 @@ class FakeStore final : public StateStore {
     std::move_only_function<void()> answer = [this, &reply_to, change,
                                               done = std::move(done)]() mutable {
       if (!fails) change();
-      const base::Result<> result =
-          fails ? base::Result<>(base::fail(base::Errc::no_space, "the file system is full"))
-                : base::Result<>{};
+      base::Result<> result;
+      if (fails) result = base::fail(base::Errc::no_space, "the file system is full");
+      if (doubts > 0) {
+        --doubts;
+        result = base::fail(base::Errc::in_doubt, "the journal could not be synced");
+      }
       reply_to.post([result, done = std::move(done)]() mutable noexcept { done(result); });
     };
     if (holds) {
@@ -167,6 +180,7 @@ class FakeStore final : public StateStore {
 
   Journal& journal_;
   std::vector<std::move_only_function<void()>> held_;
+  uint8_t last_identity_ = 0;
 };
 
 class FakeBacking final : public io::Backing {
@@ -197,6 +211,8 @@ class FakeOpener final : public io::BackingOpener {
     base::Result<std::shared_ptr<io::Backing>> result = std::make_shared<FakeBacking>(spec);
     if (error != errors.end()) {
       result = base::fail(error->second, "cannot be opened");
+    } else if (absent.contains(spec.path) && !spec.create) {
+      result = base::fail(base::Errc::not_found, "no such file or directory", ENOENT);
     } else {
       opened[spec.path] = std::static_pointer_cast<FakeBacking>(*result);
     }
@@ -205,6 +221,7 @@ class FakeOpener final : public io::BackingOpener {
   bool is_open(const std::string& path) { return !opened[path].expired(); }
 
   std::map<std::string, base::Errc> errors;
+  std::set<std::string> absent;  // made when it is asked for
   std::map<std::string, int> attempts;
   std::map<std::string, std::weak_ptr<FakeBacking>> opened;
 };

@@ -40,6 +40,22 @@ TEST_F(NodeStartTest, ABrokenDiskOfTheFileStartsNothing) {
   EXPECT_FALSE(opener.is_open("/srv/witness"));
 }
 
+// An empty file under the old identity would be taken for the data that was there: mostly its file
+// system is not mounted.
+TEST_F(NodeStartTest, AFileThatWasServedAndIsGoneIsNotMadeAnew) {
+  opener.absent = {"/srv/csv1"};
+  start();  // new: made
+  EXPECT_TRUE(std::ranges::all_of(store.state.disks, &StoredDisk::served));
+  destroy_node();
+  shard0.units.clear();
+  shard1.units.clear();
+  make_node();
+  const auto outcome = start(make_config());
+  ASSERT_FALSE(outcome.has_value());
+  EXPECT_THAT(outcome.error(), ElementsAre(HasSubstr("/srv/csv1: this file is gone")));
+  EXPECT_FALSE(opener.is_open("/srv/witness"));
+}
+
 TEST_F(NodeStartTest, APortalThatCannotBeHadStartsNothing) {
   network.taken = "10.1.0.10:3260";
   const auto outcome = start(make_config());

@@ -111,7 +111,13 @@ class StateStoreTest : public testing::Test {
 
   Result<DiskIdentity> identify(const DiskKey& key) {
     Result<DiskIdentity> out = base::fail(Errc::cancelled, "");
-    store_->identify(key, loop_, [&](Result<DiskIdentity> result) noexcept { out = result; });
+    store_->identify(key, loop_, [&](Result<DiskRecord> result) noexcept {
+      if (result.has_value()) {
+        out = result->identity;
+      } else {
+        out = std::unexpected(result.error());
+      }
+    });
     loop_.run_one();
     return out;
   }
@@ -373,11 +379,11 @@ TEST_F(StateStoreTest, ChangedRowIsNoticed) {
 TEST_F(StateStoreTest, OtherVersionsAndOtherDatabasesAreRefused) {
   reopen();
   store_.reset();
-  sql("PRAGMA user_version = 2");
+  sql("PRAGMA user_version = 3");
   EXPECT_THAT(open_error(), HasSubstr("written by a newer version"));
   sql("PRAGMA user_version = 0");
   EXPECT_THAT(open_error(), HasSubstr("its format 0 is unknown"));
-  sql("PRAGMA user_version = 1; PRAGMA application_id = 7");
+  sql("PRAGMA user_version = 2; PRAGMA application_id = 7");
   EXPECT_THAT(open_error(), HasSubstr("not a state database of this target"));
 }
 
@@ -441,7 +447,7 @@ void save_until_killed(const std::string& directory, int out) {
   auto store = open_state_store({.state_dir = directory}, random);
   if (!store) ::_exit(1);
   DiskIdentity identity{};
-  (*store)->identify(kCsv1, loop, [&](Result<DiskIdentity> r) noexcept { identity = *r; });
+  (*store)->identify(kCsv1, loop, [&](Result<DiskRecord> r) noexcept { identity = r->identity; });
   loop.run_one();
   for (uint32_t i = 1;; ++i) {
     std::vector<uint8_t> bytes(8192, static_cast<uint8_t>(i));

@@ -184,6 +184,37 @@ TEST_F(TargetNodeTest, WhatCannotBeStoredChangesNothing) {
   EXPECT_EQ(finished(pr_out("iqn.b", scsi::ReserveOut::reserve, 0xb, 0)), scsi::Status::good);
 }
 
+// Answered only when it is known what a restart would find.
+TEST_F(TargetNodeTest, WhatMayBeStoredOrNotIsStoredAgain) {
+  start();
+  store.doubts = 2;
+  const auto first = pr_out("iqn.a", scsi::ReserveOut::register_key, 0, 0xa, true);
+  world.settle();
+  const auto second = pr_out("iqn.b", scsi::ReserveOut::register_key, 0, 0xb, true);
+  world.advance(2 * kDoubtRetry - 1ms);
+  EXPECT_FALSE(first->has_value());
+  EXPECT_THAT(journal_of("store"), ElementsAre("save", "save"));
+  world.advance(1ms);
+  EXPECT_EQ(finished(first), scsi::Status::good);
+  EXPECT_EQ(finished(second), scsi::Status::good);
+  EXPECT_THAT(journal_of("store"), ElementsAre("save", "save", "save", "save"));
+  EXPECT_THAT(state("csv1", shard0).reservations.registrants(), SizeIs(2));
+}
+
+TEST_F(TargetNodeTest, AStoreThatStaysInDoubtIsLikeASilentOne) {
+  start();
+  store.doubts = 1000;
+  const auto first = pr_out("iqn.a", scsi::ReserveOut::register_key, 0, 0xa, true);
+  world.advance(10s);
+  EXPECT_EQ(finished(first), scsi::Status::check_condition);
+  const auto second = pr_out("iqn.b", scsi::ReserveOut::register_key, 0, 0xb, true);
+  world.advance(10s);
+  EXPECT_EQ(finished(second), scsi::Status::busy);  // never begun
+  store.doubts = 0;
+  world.advance(kDoubtRetry);
+  EXPECT_THAT(state("csv1", shard0).reservations.registrants(), SizeIs(1));
+}
+
 TEST_F(TargetNodeTest, AConflictIsAnsweredWithoutAWrite) {
   start();
   register_two();
