@@ -15,14 +15,15 @@ SimStateStore::~SimStateStore() { world_.unwatch(*this); }
 
 base::Result<target::StoredState> SimStateStore::load() { return storage_.state; }
 
-void SimStateStore::enqueue(Change change, io::Loop& reply_to, Done done, bool may_doubt) {
+void SimStateStore::enqueue(Change change, io::Loop& reply_to, Done done,
+                            std::optional<target::DiskIdentity> reservations_of) {
   if (queue_.size() >= target::kMaxQueuedSaves) {
     reply_to.post([done = std::move(done)]() mutable noexcept {
       done(base::fail(base::Errc::limit, "too many saves are queued"));
     });
     return;
   }
-  queue_.push_back({std::move(change), &reply_to, std::move(done), may_doubt});
+  queue_.push_back({std::move(change), &reply_to, std::move(done), reservations_of});
   begin_next();
 }
 
@@ -59,12 +60,13 @@ void SimStateStore::carry_out() {
 
 bool SimStateStore::doubts(const Save& save) {
   constexpr int kInARow = 2;  // the caller's deadline must not be reached
-  if (!save.may_doubt || !storage_.doubtful) return false;
-  if (doubts_in_a_row_ == kInARow || random_.below(2) == 0) {
-    doubts_in_a_row_ = 0;
+  if (!save.reservations_of || !storage_.doubtful) return false;
+  int& in_a_row = doubts_in_a_row_[*save.reservations_of];
+  if (in_a_row == kInARow || random_.below(2) == 0) {
+    in_a_row = 0;
     return false;
   }
-  ++doubts_in_a_row_;
+  ++in_a_row;
   return true;
 }
 
@@ -136,7 +138,7 @@ void SimStateStore::save_reservations(const target::DiskIdentity& identity,
         found->reservations = bytes;
         return {};
       },
-      reply_to, std::move(done), true);
+      reply_to, std::move(done), identity);
 }
 
 void SimStateStore::save_created_disk(target::DiskConfig disk, io::Loop& reply_to, Done done) {

@@ -3,6 +3,8 @@
 // as a whole or not at all.
 
 #include <deque>
+#include <map>
+#include <optional>
 #include <string>
 
 #include "target/state_store.h"
@@ -15,7 +17,7 @@ namespace holdfast::sim {
 struct SimStateStorage {
   target::StoredState state;
   bool full = false;      // saves fail with Errc::no_space
-  bool doubtful = false;  // saves of reservations may fail with Errc::in_doubt, twice in a row
+  bool doubtful = false;  // a disk's reservations: Errc::in_doubt, at most twice in a row
   bool forgets = false;   // negative control: saves are acknowledged and not kept
   uint64_t failed_saves = 0;
   Duration delay_min = std::chrono::microseconds(100);
@@ -47,11 +49,12 @@ class SimStateStore final : public target::StateStore, private ProcessWatcher {
     Change change;
     io::Loop* reply_to = nullptr;
     Done done;
-    bool may_doubt = false;
+    std::optional<target::DiskIdentity> reservations_of{};
   };
 
   void on_process_ended(SimProcess& process, bool power_lost) override;
-  void enqueue(Change change, io::Loop& reply_to, Done done, bool may_doubt = false);
+  void enqueue(Change change, io::Loop& reply_to, Done done,
+               std::optional<target::DiskIdentity> reservations_of = {});
   bool doubts(const Save& save);
   void identify(target::DiskKey key, bool anew, io::Loop& reply_to, Identified done);
   void begin_next();
@@ -63,7 +66,7 @@ class SimStateStore final : public target::StateStore, private ProcessWatcher {
   base::Random& random_;
   std::deque<Save> queue_;
   bool busy_ = false;
-  int doubts_in_a_row_ = 0;
+  std::map<target::DiskIdentity, int> doubts_in_a_row_;
 };
 
 }  // namespace holdfast::sim

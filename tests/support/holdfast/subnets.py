@@ -6,6 +6,8 @@ carrier) differs from a pulled cable.
     net.inside("host", program)         # a script that runs the program there
     net.silence(0); net.mend(0)         # subnet 0 forwards nothing; forwards again
     net.pull(0); net.plug(0)            # the host's cable
+    net.drop("host", 0, 1000)           # of 1000 packets that arrive there: so many are lost
+    net.drop("host", 0, 0)              # none any more
     net.close()                         # nothing is left
 """
 
@@ -66,6 +68,19 @@ class Subnets:
 
     def plug(self, number):
         run(["ip", "-n", self.names["switch"], "link", "set", f"h{number}", "up"])
+
+    def drop(self, role, number, per_mille):
+        """One-way loss. (The kernel may lack netem.)"""
+        name, table = self.names[role], f"impair{number}"
+        rules = [f"add table inet {table}", f"delete table inet {table}"]
+        if per_mille > 0:
+            rules += [f"add table inet {table}",
+                      f"add chain inet {table} arrive {{ type filter hook input priority 0; }}",
+                      f"add rule inet {table} arrive iifname san{number} "
+                      f"numgen random mod 1000 <= {per_mille - 1} drop"]
+        script = self.directory / f"{table}-{role}.nft"
+        script.write_text("\n".join(rules) + "\n")
+        run(["ip", "netns", "exec", name, "nft", "-f", script])
 
     def close(self):
         while self.made:
