@@ -88,6 +88,9 @@ class Show:
         except AssertionError as error:
             check.saw = (str(error).strip().splitlines() or ["failed"])[0]
             self.say(error)
+        except BaseException as error:
+            check.saw = f"interrupted: {type(error).__name__}"
+            raise
         finally:
             check.seconds = time.monotonic() - began
             mark = "ok" if check.passed else "FAILED"
