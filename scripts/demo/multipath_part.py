@@ -23,6 +23,7 @@ MOUNTED_BY_IP = pathlib.Path("/run/netns")
 # machine that is busy with other things.
 LONGEST_WAIT_MS = 5000
 USED = ("ACTIVE", "MARGINAL", "SUSPECT")  # states of a path that has a session in service
+START_S = 30
 SEEN_WRITES = 200    # so many on a path are more than what was on its way
 CUT_WRITES = 2000    # SAN1 stays silent until SAN2 has carried so many: about 1.5 s after
 
@@ -75,11 +76,11 @@ class MultipathPart:
         self.show.say(self.mpiod.config_file.read_text())
         with self.show.check("the host reaches the disk by both subnets") as check:
             self.show.cleanup(self.target.kill)
-            self.target.start()
+            self.target.start(START_S)
             self.show.cleanup(self.mpiod.kill)
-            self.mpiod.start()
+            self.mpiod.start(START_S)
             self.show.wait_until(lambda: self.mpiod.states(DEVICE) == ["ACTIVE", "ACTIVE"],
-                                 "both paths are active", 10)
+                                 "both paths are active", START_S)
             size = self.mpiod.devices()[DEVICE]["size_bytes"]
             assert size == DISK_BYTES, f"{size} bytes, not {DISK_BYTES}"
             check.saw = "both paths are active"
