@@ -8,16 +8,21 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests" / "support"))
 sys.dont_write_bytecode = True
 
+import multipath_part
 import target_part
 from show import Show
 
-PARTS = [target_part.steps]
+PARTS = [target_part.steps, multipath_part.steps]
 
 
 def main() -> int:
-    with Show(keep="--keep" in sys.argv[1:]) as show:
-        for part in PARTS:
-            part(show)
+    try:
+        with Show(keep="--keep" in sys.argv[1:]) as show:
+            for part in PARTS:
+                part(show)
+    except KeyboardInterrupt:
+        print("\ninterrupted; what it had made is removed", file=sys.stderr)
+        return 130
     return show.finish()
 
 

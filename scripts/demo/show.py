@@ -38,7 +38,8 @@ class Show:
 
     def __enter__(self):
         # A signal ends the demo as Ctrl-C does, so that everything is cleaned up.
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, lambda number, _: sys.exit(128 + number))
         return self
 
     def __exit__(self, kind, error, trace):
@@ -47,6 +48,8 @@ class Show:
             traceback.print_exception(kind, error, trace)
         self._left = self.keep and not self._crashed
         if not self._left:
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                signal.signal(number, signal.SIG_IGN)  # a second Ctrl-C would leave half of it
             while self._cleanups:
                 try:
                     self._cleanups.pop()()
@@ -67,6 +70,13 @@ class Show:
     def command(self, words):
         self.say("$ " + " ".join(str(word) for word in words))
 
+    def wait_until(self, condition, what, deadline):
+        """Waits until condition() holds; an AssertionError after `deadline` seconds."""
+        end = time.monotonic() + deadline
+        while not condition():
+            assert time.monotonic() < end, f"waited {deadline} s in vain: {what}"
+            time.sleep(0.02)
+
     @contextlib.contextmanager
     def check(self, name):
         check = Check(name)
@@ -78,6 +88,9 @@ class Show:
         except AssertionError as error:
             check.saw = (str(error).strip().splitlines() or ["failed"])[0]
             self.say(error)
+        except BaseException as error:
+            check.saw = f"interrupted: {type(error).__name__}"
+            raise
         finally:
             check.seconds = time.monotonic() - began
             mark = "ok" if check.passed else "FAILED"
@@ -94,5 +107,5 @@ class Show:
         print(f"\n{len(self.checks) - len(failed)} of {len(self.checks)} checks passed"
               + (", and the demo did not come to its end" if self._crashed else ""))
         if self._left:
-            print("\n".join(["", *self.farewell]))
+            print("\n".join(["", *self.farewell, f"All files:  {self.directory}"]))
         return 1 if failed or self._crashed or not self.checks else 0

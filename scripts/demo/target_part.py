@@ -262,7 +262,7 @@ class TargetPart:
                 f"  {self.target.url('csv1', 0)}",
                 f"  {self.target.url('csv1', 1)}",
                 f"  {paths.program('holdfast')} target status --socket {socket}",
-                f"Stop it:  kill {self.target.pid}; rm -r {self.show.directory}"]
+                f"Stop it:  kill {self.target.pid}"]
             return
         self.show.title("A clean stop")
         with self.show.check("SIGTERM ends it within 5 s"):

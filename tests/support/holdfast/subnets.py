@@ -1,4 +1,4 @@
-"""Two SAN subnets in network namespaces of this test: a storage server, an initiator's host, and a
+"""Two SAN subnets in network namespaces of our own: a storage server, an initiator's host, and a
 switch between them, so that a silent loss (a port of the switch is down: both hosts keep their
 carrier) differs from a pulled cable.
 
@@ -33,8 +33,8 @@ class Subnets:
 
     def _make(self):
         for name in self.names.values():
+            self.made.append(name)  # first: what interrupts us must not leave it behind
             run(["ip", "netns", "add", name])
-            self.made.append(name)
             run(["ip", "-n", name, "link", "set", "lo", "up"])
         switch = self.names["switch"]
         for number, subnet in enumerate(SUBNETS):
