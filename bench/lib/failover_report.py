@@ -85,7 +85,7 @@ def aims(cells):
 def _row(cell):
     runs = cell["runs"]
     if not runs:
-        return [cell["series"], "failed", *[""] * 11]
+        return [cell["series"], "failed", *[""] * 12]
     gaps, requests = distributions(runs)["gap_ms"], distributions(runs)["request_ms"]
     counters = [number(statistics.median(run[key] for run in runs))
                 for key in ("failovers", "new_sessions", "retries", "reissued_writes")]
