@@ -18,7 +18,7 @@ class Job(jobs.Job):
 @dataclasses.dataclass(frozen=True)
 class Series:
     name: str
-    kind: str  # library | nbd | libiscsi
+    kind: str  # holdfast | nbd | libiscsi
     title: str
     part: str = "side"
     paths: int = 1
@@ -43,16 +43,16 @@ JOBS = [
 ]
 
 SERIES = [
-    Series("library", "library", "Holdfast, library"),
-    Series("library-2p", "library", "Holdfast, library, 2 paths", paths=2),
+    Series("library", "holdfast", "Holdfast, library"),
+    Series("library-2p", "holdfast", "Holdfast, library, 2 paths", paths=2),
     Series("nbd", "nbd", "Holdfast, mpiod over NBD"),
     Series("iscsi-perf", "libiscsi", "libiscsi's iscsi-perf", reads_only=True),
     Series("qemu-img", "libiscsi", "qemu-img bench on libiscsi"),
-    Series("one", "library", "one path", "equal"),
-    Series("two", "library", "two equal paths", "equal", paths=2),
-    Series("good", "library", "the good path alone", "far"),
-    Series("both", "library", "both, adaptive", "far", paths=2),
-    Series("both-rr", "library", "both, round-robin", "far", paths=2, policy="round-robin"),
+    Series("one", "holdfast", "one path", "equal"),
+    Series("two", "holdfast", "two equal paths", "equal", paths=2),
+    Series("good", "holdfast", "the good path alone", "far"),
+    Series("both", "holdfast", "both, adaptive", "far", paths=2),
+    Series("both-rr", "holdfast", "both, round-robin", "far", paths=2, policy="round-robin"),
 ]
 
 QUICK_JOBS = ["r4k-q1", "w4k-q1", "r4k-q32", "w4k-q32", "equal-r64k", "far-r4k"]

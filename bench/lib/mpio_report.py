@@ -136,7 +136,7 @@ PANELS = [
     ("Rate-limited paths, MB/s", "mb_s", ("equal-r64k", "equal-w64k")),
     ("A path 5 ms farther away, IOPS", "iops", ("far-r4k", "far-w4k")),
 ]
-COLORS = {"library": "#1a73e8", "nbd": "#7baaf0", "libiscsi": "#e8710a"}
+COLORS = {"holdfast": "#1a73e8", "nbd": "#7baaf0", "libiscsi": "#e8710a"}
 
 
 def svg(results, jobs, series):

@@ -1,4 +1,4 @@
-"""docs/bench.md: each benchmark has its own section, which publishing it rewrites and nothing else."""
+"""docs/bench.md: each benchmark has a section of its own, which publishing it rewrites."""
 
 from bench.lib import install
 

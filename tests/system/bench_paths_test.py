@@ -13,28 +13,31 @@ PROGRAMS = sys.argv.pop()
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
-def run(*arguments):
-    return subprocess.run([sys.executable, ROOT / "bench" / "run", *arguments], text=True,
-                          capture_output=True, check=False, timeout=200)
-
-
-def namespaces():
+def left_over(pid):
+    """Files and namespaces of a run."""
     listed = subprocess.run(["ip", "netns", "list"], capture_output=True, text=True, check=True)
-    return {line.split()[0] for line in listed.stdout.splitlines() if line.startswith("holdfast-")}
+    return [line for line in listed.stdout.splitlines() if line.startswith(f"holdfast-{pid}-")] + \
+        list(pathlib.Path("/dev/shm").glob(f"holdfast-bench-{pid}-*"))
 
 
-def left_over():
-    """Of other runs too: tests beside this one have their own, so only what came is ours."""
-    return set(pathlib.Path("/dev/shm").glob("holdfast-bench-*"))
+def run(*arguments):
+    """Runs it to its end; nothing of it may be left."""
+    child = subprocess.Popen([sys.executable, ROOT / "bench" / "run", *arguments], text=True,
+                             stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    try:
+        out, said = child.communicate(timeout=200)
+    finally:
+        child.kill()
+    if left := left_over(child.pid):
+        raise AssertionError(f"left behind: {left}\n{said}")
+    return subprocess.CompletedProcess(child.args, child.returncode, out, said)
 
 
 class BenchPaths(unittest.TestCase):
     def measure(self, benchmark, *arguments):
         with tempfile.TemporaryDirectory() as out:
-            before = left_over()
             done = run(benchmark, *arguments, "--bin", PROGRAMS, "--out", out)
             self.assertEqual(done.returncode, 0, done.stderr)
-            self.assertEqual(left_over() - before, set())
             self.assertEqual(done.stdout.strip(),
                              pathlib.Path(out, f"{benchmark}.md").read_text().strip())
             tree.parse(pathlib.Path(out, f"{benchmark}.svg"))
@@ -75,10 +78,8 @@ class BenchPaths(unittest.TestCase):
         self.assertGreater(two, one)
 
     def test_losses_of_a_path(self):
-        before = namespaces()
         results, cells = self.measure("failover", "--scenarios", "carrier,reset,stall",
                                       "--policies", "failover", "--repeats", "1")
-        self.assertEqual(namespaces() - before, set())
         runs = {job: cell["runs"][0] for (job, _), cell in cells.items()}
         self.assertEqual(set(runs), {"carrier", "reset", "stall"})
         # The time that a link may be away before its path is given up.

@@ -1,4 +1,4 @@
-"""holdfast-bench-relay between two sockets of this test: delay, rate, order, and both ways to break."""
+"""holdfast-bench-relay between two sockets of this test: delay, rate, order, ways to break."""
 
 import pathlib
 import socket
