@@ -82,6 +82,12 @@ class Loads(unittest.TestCase):
 
 
 class Aims(unittest.TestCase):
+    def test_cpu_is_per_io(self):
+        figures = run(iops=1000, cpu_us=5, generator_cpu_s=0.02)  # 2000 I/Os
+        self.assertAlmostEqual(figures["initiator_cpu_us"], 5)
+        self.assertAlmostEqual(figures["ios_per_cpu_s"], 200_000)
+        self.assertAlmostEqual(figures["generator_cpu_us"], 10)
+
     def test_work_per_cpu_second_is_compared_with_each_peer(self):
         found = verdicts(cell("r4k-q32", "library", run(cpu_us=5)),
                          cell("r4k-q32", "iscsi-perf", run(cpu_us=8)),
