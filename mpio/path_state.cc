@@ -224,7 +224,7 @@ PathMachine::PathMachine(const Profile& profile, base::Random& random, io::Insta
     : profile_(&profile), random_(&random), since_(now) {}
 
 PathEffects PathMachine::step(PathEvent event, io::Instant now, const char* why) {
-  note_wishes(event);
+  note_wishes(event, why != nullptr ? why : to_string(event));
   const uint8_t target = kTable[static_cast<size_t>(state_)][static_cast<size_t>(event)];
   if (target == kNoRow) {
     ASSERT(!is_answer(event));  // an answer to what this state never asked
@@ -245,7 +245,7 @@ PathEffects PathMachine::step(PathEvent event, io::Instant now, const char* why)
 }
 
 // These hold whatever the state: an administrator's wish during a fence is not lost.
-void PathMachine::note_wishes(PathEvent event) {
+void PathMachine::note_wishes(PathEvent event, const char* why) {
   switch (event) {
     case Event::enable:
       disabled_ = false;
@@ -254,12 +254,15 @@ void PathMachine::note_wishes(PathEvent event) {
       break;
     case Event::disable:
       disabled_ = true;
+      disabled_why_ = why;
       break;
     case Event::identity_mismatch:
       rejected_ = true;
+      rejected_why_ = why;
       break;
     case Event::evicted:
       evicted_ = true;
+      evicted_why_ = why;
       break;
     case Event::readmitted:
       evicted_ = false;
@@ -312,6 +315,10 @@ PathEffects PathMachine::enter(PathState next, io::Instant now, const char* why)
   for (uint16_t one = 1; one != 0; one = static_cast<uint16_t>(one << 1)) {
     if ((entry & one) != 0) effects.add(static_cast<Effect>(one));
   }
+  // It rests for what was wished or found, not for the close of its socket after that.
+  if (next == State::fenced) why = evicted_why_;
+  if (next == State::rejected) why = rejected_why_;
+  if (next == State::disabled) why = disabled_why_;
   history_[history_next_] = {.at = now, .from = previous, .to = next, .why = why};
   history_next_ = (history_next_ + 1) % kPathHistory;
   history_count_ = std::min(history_count_ + 1, kPathHistory);

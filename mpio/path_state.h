@@ -136,7 +136,7 @@ class PathMachine {
   const PathTransition& history(size_t index) const;
 
  private:
-  void note_wishes(PathEvent event);
+  void note_wishes(PathEvent event, const char* why);
   PathState resolve(uint8_t target) const;
   PathState resting_state() const;
   PathEffects enter(PathState next, io::Instant now, const char* why);
@@ -153,6 +153,9 @@ class PathMachine {
   bool disabled_ = false;
   bool rejected_ = false;
   bool evicted_ = false;
+  const char* disabled_why_ = "";  // of each wish, as long as it holds
+  const char* rejected_why_ = "";
+  const char* evicted_why_ = "";
   bool quarantined_ = false;  // marginal, also across sessions
   uint32_t attempts_ = 0;
   uint64_t failures_ = 0;

@@ -69,7 +69,7 @@ def _wait(child, seconds, alive):
         time.sleep(0.02)
 
 
-def _run(command, log_path, seconds, alive):
+def run_command(command, log_path, seconds, alive):
     with log_path.open("wb") as log:
         child = process.start(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
     try:
@@ -95,7 +95,7 @@ class Fio:
         """One run; `alive` says whether the target still is, `most` bounds the seconds."""
         self._output.unlink(missing_ok=True)
         command = fio_command(self._binary, job, url, seconds, self._output)
-        code, cpu = _run(command, self._log, most or seconds + GRACE_SECONDS, alive)
+        code, cpu = run_command(command, self._log, most or seconds + GRACE_SECONDS, alive)
         said = self._log.read_text(errors="replace").strip()
         if code or not self._output.is_file():
             raise LoadError(f"fio failed with status {code}: {said[-300:]}")
@@ -131,7 +131,7 @@ class IscsiPerf:
         command = ["iscsi-perf", "-m", job.depth, "-b", job.block // 512, "-t", seconds]
         if job.random:
             command.append("-r")
-        code, cpu = _run([*command, url], self._log, seconds + GRACE_SECONDS, alive)
+        code, cpu = run_command([*command, url], self._log, seconds + GRACE_SECONDS, alive)
         said = self._log.read_text(errors="replace")
         if code:
             raise LoadError(f"iscsi-perf failed with status {code}: {said.strip()[-300:]}")

@@ -5,12 +5,17 @@ import pathlib
 import re
 import shutil
 import subprocess
+import sys
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 FIO_DIR = ROOT / "build" / "fio"
 PACKAGES = {
     "tgt": "the peer to compare with",
-    "libiscsi-bin": "iscsi-perf, used when fio cannot be built",
+    "libiscsi-bin": "iscsi-perf",
+    "qemu-utils": "qemu-img bench",
+    "qemu-block-extra": "QEMU's iscsi driver",
+    "fio": "the load on the NBD export",
+    "iproute2": "network namespaces",
 }
 FIO_PACKAGES = {
     "build-essential": "to build fio",
@@ -31,6 +36,12 @@ def _installed(package):
     return query.returncode == 0 and query.stdout.endswith("ok installed")
 
 
+def version(package):
+    query = subprocess.run(["dpkg-query", "-W", "-f", "${Version}", package],
+                           capture_output=True, text=True, check=False)
+    return query.stdout or "(not from a package)"
+
+
 def packages(wanted):
     """Installs the Debian packages of `wanted` (name -> why) that are missing."""
     missing = [name for name in wanted if not _installed(name)]
@@ -47,6 +58,24 @@ def packages(wanted):
         subprocess.run(["apt-get", "update"], stdout=subprocess.DEVNULL, check=False)
         if subprocess.run(install, env=environment, check=False).returncode:
             raise InstallError(f"apt-get could not install {' '.join(missing)}; see its output")
+
+
+def programs(directory, names):
+    """The directory of our programs `names`; builds the release preset's unless one is given."""
+    if directory is None and names:
+        directory = ROOT / "build" / "release" / "bin"
+        print(f"building {', '.join(names)} (preset release)", file=sys.stderr, flush=True)
+        for command in (["cmake", "--preset", "release"],
+                        ["cmake", "--build", "--preset", "release", "--target", *names]):
+            done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+            if done.returncode:
+                raise InstallError(f"'{' '.join(command)}' failed:\n"
+                                   f"{(done.stdout + done.stderr)[-2000:]}")
+    for name in names:
+        if not (directory / name).is_file():
+            raise InstallError(f"{directory / name} does not exist: build it, or leave out --bin, "
+                               "or leave its series out with --only")
+    return directory
 
 
 def source_entries(text, one_line):

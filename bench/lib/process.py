@@ -8,6 +8,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 
@@ -15,6 +16,11 @@ PREFIX = "holdfast-bench-"
 TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None)
+
+
+def say(text):
+    """What goes on, beside the results on standard output."""
+    print(text, file=sys.stderr, flush=True)
 
 
 def _die_with_parent():

@@ -26,10 +26,10 @@ def figures_of(run):
     return run | {"generator_cpu_us": run["generator_cpu_s"] * 1e6 / run["ios"]}
 
 
-def median_of(runs):
+def median_of(runs, metrics=tuple(METRICS)):
     """The median of each metric by itself; None where no run has it."""
     out = {}
-    for metric in METRICS:
+    for metric in metrics:
         values = [run[metric] for run in runs if run.get(metric) is not None]
         out[metric] = statistics.median(values) if values else None
     return out
@@ -70,9 +70,9 @@ def is_saturated(runs, sessions, cores):
 class Medians:
     """Medians by (job, series); None for what was not measured."""
 
-    def __init__(self, cells):
-        self._cells = {(cell["job"], cell["series"]): median_of(cell["runs"]) for cell in cells
-                       if cell["runs"]}
+    def __init__(self, cells, metrics=tuple(METRICS)):
+        self._cells = {(cell["job"], cell["series"]): median_of(cell["runs"], metrics)
+                       for cell in cells if cell["runs"]}
 
     def get(self, job, series, metric):
         cell = self._cells.get((job, series))
@@ -255,6 +255,18 @@ def aims_table(rows):
                   for aim in rows])
 
 
+def warnings_and_failures(results):
+    """Lines of a report; none when all went well."""
+    lines = []
+    if results["warnings"]:
+        lines += ["", *(f"- Warning: {text}" for text in results["warnings"])]
+    errors = [f"- {cell['job']} {cell['series']}: {cell['error']}"
+              for cell in results["cells"] if cell["error"]]
+    if errors:
+        lines += ["", "## Failures", "", *errors]
+    return lines
+
+
 def markdown(results, jobs, series):
     """The whole report; headings start at the second level."""
     machine = results["machine"]
@@ -265,12 +277,7 @@ def markdown(results, jobs, series):
         f"Machine: {machine['cpu']}, {machine['cores']} cores, kernel {machine['kernel']}, "
         f"{machine['memory_gib']} GiB.",
     ]
-    if results["warnings"]:
-        lines += ["", *(f"- Warning: {text}" for text in results["warnings"])]
-    errors = [f"- {cell['job']} {cell['series']}: {cell['error']}"
-              for cell in results["cells"] if cell["error"]]
-    if errors:
-        lines += ["", "## Failures", "", *errors]
+    lines += warnings_and_failures(results)
     lines += ["", "## Aims", "", aims_table(aims(results["cells"]))]
     rows = ratios(results["cells"], jobs, series)
     if rows:

@@ -7,20 +7,15 @@ import json
 import os
 import pathlib
 import shutil
-import subprocess
-import sys
 
-from bench.lib import fio, floor, install, jobs, machine, peers, plot, process, report
+from bench.lib import (fio, floor, install, jobs, machine, page, peers, plot, process,
+                       report)
 
 ROOT = install.ROOT
 FILL = jobs.Job("fill", "write", 131072, 8)
 RAM_DIRECTORY = "/dev/shm"
 DISK_DIRECTORY = ROOT / "build" / "bench" / "work"
 MOST_DISTURBED = 0.1  # of the cells
-PAGE = ROOT / "docs" / "bench.md"
-PAGE_PLOT = ROOT / "docs" / "bench-target.svg"
-BEGIN_MARK = "<!-- bench:target:begin, rewritten by bench/run target --publish -->"
-END_MARK = "<!-- bench:target:end -->"
 
 
 @dataclasses.dataclass
@@ -47,29 +42,11 @@ class Plan:
                 yield job, one
 
 
-def say(text):
-    print(text, file=sys.stderr, flush=True)
-
-
 def binaries(directory, plan):
-    """The directory of the programs; builds the release preset's unless one is given."""
+    """The directory of the programs that the series need."""
     kinds = {one.kind for one in plan.series}
     wanted = {"holdfast": "holdfast-targetd", "floor": "holdfast-bench-exchange"}
-    programs = [wanted[kind] for kind in sorted(kinds & wanted.keys())]
-    if directory is None and programs:
-        directory = ROOT / "build" / "release" / "bin"
-        say(f"building {', '.join(programs)} (preset release)")
-        for command in (["cmake", "--preset", "release"],
-                        ["cmake", "--build", "--preset", "release", "--target", *programs]):
-            done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-            if done.returncode:
-                raise install.InstallError(f"'{' '.join(command)}' failed:\n"
-                                           f"{(done.stdout + done.stderr)[-2000:]}")
-    for program in programs:
-        if not (directory / program).is_file():
-            raise install.InstallError(f"{directory / program} does not exist: build it, or leave "
-                                       "out --bin, or leave its series out with --only")
-    return directory
+    return install.programs(directory, [wanted[kind] for kind in sorted(kinds & wanted.keys())])
 
 
 def check_space(plan):
@@ -137,7 +114,7 @@ class Bench:
                     daemon = peers.Tgt(directory, series, self.plan.size_mib, self._ram,
                                        self._disk)
             except peers.PeerError as error:
-                say(f"  {error}")
+                process.say(f"  {error}")
                 self._failed.update({one.name: str(error) for one in series})
                 continue
             self._stack.callback(daemon.kill)
@@ -146,12 +123,12 @@ class Bench:
 
     def _fill(self, daemon, series):
         for one in series:
-            say(f"  {daemon.title}: filling the LUN of {one.name}")
+            process.say(f"  {daemon.title}: filling the LUN of {one.name}")
             try:
                 self._generator.fill(FILL, daemon.urls[one.name], daemon.alive)
             except fio.LoadError as error:
                 self._failed[one.name] = f"cannot fill the LUN: {error}"
-                say(f"  {self._failed[one.name]}")
+                process.say(f"  {self._failed[one.name]}")
 
     def measure(self):
         """All repeats of all cells."""
@@ -175,11 +152,11 @@ class Bench:
             run = self._measure_beside_machine(job, one)
         except (fio.LoadError, OSError) as error:
             cell["error"] = str(error)
-            say(f"{label} FAILED: {error}")
+            process.say(f"{label} FAILED: {error}")
             self._drop_if_dead(one)
             return
         cell["runs"].append(run)
-        say(f"{label} {report.number(run['iops']):>7} IOPS  "
+        process.say(f"{label} {report.number(run['iops']):>7} IOPS  "
             f"{report.number(run['p50_us']):>7} us p50  "
             f"{report.number(run['target_cpu_us']):>7} us CPU per I/O")
 
@@ -228,7 +205,7 @@ class Bench:
             complaint = daemon.stop()
             if complaint:
                 self.warnings.append(complaint)
-                say(f"  {complaint}")
+                process.say(f"  {complaint}")
 
     def generator_title(self):
         return self._generator.title if self._generator else "no load generator"
@@ -237,9 +214,7 @@ class Bench:
 def tgt_title(plan):
     if not any(one.kind == "tgt" for one in plan.series):
         return "without tgt"
-    query = subprocess.run(["dpkg-query", "-W", "-f", "${Version}", "tgt"], capture_output=True,
-                           text=True, check=False)
-    return f"tgt {query.stdout or '(not from a package)'}"
+    return f"tgt {install.version('tgt')}"
 
 
 def run(plan, bin_directory):
@@ -290,17 +265,7 @@ def write(results, plan, directory):
     return text
 
 
-def with_section(page, section):
-    """`page` with what lies between its two marks replaced."""
-    begin, end = page.find(BEGIN_MARK), page.find(END_MARK)
-    if begin < 0 or end < begin:
-        raise ValueError(f"the page lacks its marks '{BEGIN_MARK}' and '{END_MARK}'")
-    return page[:begin + len(BEGIN_MARK)] + "\n\n" + section.strip() + "\n\n" + page[end:]
-
-
 def publish(results, plan):
     """The results into docs/."""
-    section = f"![Plot of the run]({PAGE_PLOT.name})\n\n" + report.markdown(
-        results, plan.jobs, plan.series)
-    PAGE.write_text(with_section(PAGE.read_text(), section))
-    PAGE_PLOT.write_text(plot.svg(results, plan.jobs, plan.series))
+    page.publish("target", report.markdown(results, plan.jobs, plan.series),
+                 plot.svg(results, plan.jobs, plan.series))

@@ -17,7 +17,7 @@ ALLOWED = {
     "initiator": ["common", "initiator"],
     "mpio": ["common", "initiator", "mpio"],
     "cluster": ["common", "cluster", "target/cli", "initiator/cli", "mpio/cli"],
-    "bench": ["common", "bench"],
+    "bench": ["common", "initiator", "mpio", "bench"],
     "tests": ["common", "target", "initiator", "mpio", "cluster", "bench", "tests"],
 }
 

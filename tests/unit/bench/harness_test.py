@@ -6,7 +6,7 @@ import tempfile
 import tomllib
 import unittest
 
-from bench.lib import fio, floor, install, jobs, machine, peers, process, target
+from bench.lib import fio, floor, install, jobs, machine, page, peers, process, target
 
 JOB = {job.name: job for job in jobs.JOBS}
 SERIES = {one.name: one for one in jobs.SERIES}
@@ -154,18 +154,24 @@ class Sources(unittest.TestCase):
 
 class Page(unittest.TestCase):
     def test_only_the_section_between_the_marks_changes(self):
-        page = f"head\n{target.BEGIN_MARK}\nold\n{target.END_MARK}\ntail\n"
-        once = target.with_section(page, "new")
-        self.assertEqual(once, f"head\n{target.BEGIN_MARK}\n\nnew\n\n{target.END_MARK}\ntail\n")
-        self.assertEqual(target.with_section(once, "new"), once)
+        begin, end = page.marks("mpio")
+        text = f"head\n{begin}\nold\n{end}\ntail\n"
+        once = page.with_section(text, "mpio", "new")
+        self.assertEqual(once, f"head\n{begin}\n\nnew\n\n{end}\ntail\n")
+        self.assertEqual(page.with_section(once, "mpio", "new"), once)
 
     def test_a_page_without_marks_is_refused(self):
-        for page in ("", target.BEGIN_MARK, target.END_MARK + target.BEGIN_MARK):
+        begin, end = page.marks("mpio")
+        for text in ("", begin, end + begin, "\n".join(page.marks("target"))):
             with self.assertRaises(ValueError):
-                target.with_section(page, "new")
+                page.with_section(text, "mpio", "new")
 
-    def test_the_page_in_docs_has_its_marks(self):
-        target.with_section(target.PAGE.read_text(), "new")
+    def test_each_benchmark_has_its_own_section_in_docs(self):
+        text = page.PAGE.read_text()
+        for benchmark in ("target", "mpio", "failover"):
+            text = page.with_section(text, benchmark, f"new {benchmark}")
+        for benchmark in ("target", "mpio", "failover"):
+            self.assertEqual(text.count(f"new {benchmark}\n"), 1)
 
 
 if __name__ == "__main__":

@@ -195,6 +195,7 @@ TEST_F(PathMachineTest, AnotherLogicalUnitIsRejectedUntilTheAdministratorActs) {
   after({Event::enable, Event::connected, Event::logged_in, Event::identity_mismatch});
   EXPECT_EQ(machine_.state(), State::logout);
   EXPECT_EQ(after({Event::logged_out, Event::closed}), State::rejected);
+  EXPECT_STREQ(machine_.reason(), to_string(Event::identity_mismatch));  // not the close
   EXPECT_EQ(after({Event::link_up, Event::readmitted}), State::rejected);
   EXPECT_EQ(after({Event::enable}), State::connect);
 }
