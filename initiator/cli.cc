@@ -169,8 +169,7 @@ int discover(const InitiatorCommand& command, Session::Options options, std::ost
   };
   auto asked = run();
   // As LoginTest does: algorithm 7 is SHA1 to some targets.
-  if (asked && asked->end.kind == EndKind::login_refused && options.login.chap &&
-      asked->end.status == iscsi::LoginStatus::authentication_failure) {
+  if (asked && asked->end.retry_without_sha256) {
     options.login.chap->algorithms.sha256 = false;
     asked = run();
   }

@@ -131,13 +131,10 @@ void LoginTest::take_facts(base::Result<LunFacts> facts) {
 
 void LoginTest::on_ended(const SessionEnd& end) noexcept {
   PortalResult& result = results_.back();
-  const bool refused_chap = end.kind == EndKind::login_refused &&
-                            end.status == iscsi::LoginStatus::authentication_failure;
-  auto& chap = portals_[portal_].login.chap;
   // Debian's tgt takes algorithm 7 for SHA1, and so refuses a right answer.
-  retried_ = refused_chap && chap.has_value() && chap->algorithms.sha256;
+  retried_ = end.retry_without_sha256;
   if (retried_) {
-    chap->algorithms.sha256 = false;
+    portals_[portal_].login.chap->algorithms.sha256 = false;
   } else if (end.kind == EndKind::logged_out) {
     result.logout_us = since_mark();
   } else if (end.kind == EndKind::redirected) {

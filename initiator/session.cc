@@ -213,7 +213,11 @@ void Session::act_on_login(iscsi::LoginClient::Next next) {
       return end(EndKind::redirected, "the target names another portal");
     case Next::refused:
       end_.status = login_->status();
-      return end(EndKind::login_refused, iscsi::to_string(login_->status()));
+      end_.chap_refused = login_->chap_refused();
+      end_.retry_without_sha256 = login_->may_retry_without_sha256();
+      return end(EndKind::login_refused, end_.chap_refused
+                                             ? "the target refused our CHAP user or secret"
+                                             : iscsi::to_string(login_->status()));
     case Next::failed:
       return end(EndKind::login_failed, login_->reason());
   }

@@ -42,7 +42,9 @@ struct SessionEnd {
   EndKind kind = EndKind::closed;
   int32_t error = 0;
   iscsi::LoginStatus status = iscsi::LoginStatus::success;
-  const char* why = "";  // static text
+  bool chap_refused = false;          // LoginClient::chap_refused()
+  bool retry_without_sha256 = false;  // LoginClient::may_retry_without_sha256()
+  const char* why = "";               // static text
   iscsi::TargetAddress redirect;
 };
 

@@ -194,16 +194,22 @@ bool Device::has_ghosts(const Path& path, uint64_t session) noexcept {
   return ghosts_.has_session({static_cast<uint32_t>(path.index()), static_cast<uint32_t>(session)});
 }
 
+// Of the dead session: its path may be back with another, which will do when no other path is.
 Path* Device::survivor(const Path& dead) noexcept {
   Path* found = nullptr;
+  Path* itself = nullptr;
   for (const auto& path : paths_) {
-    if (path.get() == &dead || !path->carries_io() || !path->session()->has_slot()) continue;
+    if (!path->carries_io() || !path->session()->has_slot()) continue;
+    if (path.get() == &dead) {
+      itself = path.get();
+      continue;
+    }
     const bool same =
         path->portal_group_tag().has_value() && path->portal_group_tag() == dead.portal_group_tag();
     if (same) return path.get();
     if (found == nullptr) found = path.get();
   }
-  return found;
+  return found != nullptr ? found : itself;
 }
 
 void Device::start_fence(Path& path) noexcept {

@@ -176,10 +176,7 @@ void Path::on_ended(const initiator::SessionEnd& end) noexcept {
   }
   switch (end.kind) {
     case EndKind::login_refused:
-      // Class 3: the target could not now. Class 2: it does not want us (RFC 7143 11.13.5).
-      return apply(
-          iscsi::status_class(end.status) == 3 ? PathEvent::attempt_failed : PathEvent::refused,
-          end.why);
+      return take_refusal(end);
     case EndKind::login_failed:
       return apply(PathEvent::refused, end.why);
     case EndKind::redirected:
@@ -191,6 +188,16 @@ void Path::on_ended(const initiator::SessionEnd& end) noexcept {
     default:
       return apply(PathEvent::lost, end.why);
   }
+}
+
+// Class 3: the target could not now. Class 2: it does not want us (RFC 7143 11.13.5), or takes CHAP
+// algorithm 7 for something else than SHA-256 (tgt): then the next logins of this path and of its
+// fences do without it, unless that was not the reason either.
+void Path::take_refusal(const initiator::SessionEnd& end) {
+  std::optional<iscsi::ChapCredentials>& chap = settings_.session.login.chap;
+  if (end.chap_refused) chap->algorithms.sha256 = !end.retry_without_sha256;
+  const bool later = end.retry_without_sha256 || iscsi::status_class(end.status) == 3;
+  apply(later ? PathEvent::attempt_failed : PathEvent::refused, end.why);
 }
 
 void Path::on_async(const initiator::AsyncMessage& message) noexcept {

@@ -131,6 +131,7 @@ class Path final : public initiator::SessionEvents {
 
   void carry_out(const PathEffects& effects);
   void start_session();
+  void take_refusal(const initiator::SessionEnd& end);
   void start_probe();
   void follow_up(PathEvent event, const char* why = nullptr);
   void on_timer() noexcept;

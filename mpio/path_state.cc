@@ -324,7 +324,9 @@ PathEffects PathMachine::enter(PathState next, io::Instant now, const char* why)
   history_count_ = std::min(history_count_ + 1, kPathHistory);
   state_ = next;
   since_ = now;
-  reason_ = why;
+  // A path that waits after a failure says what failed, not that its socket was closed since.
+  const bool failed = previous == State::failed || previous == State::fencing;
+  if (!failed || (next != State::fencing && next != State::backoff)) reason_ = why;
   effects.timer = timer_of(next);
   effects.add(effects.timer > io::Duration{} ? Effect::arm_timer : Effect::stop_timer);
   return effects;

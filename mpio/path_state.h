@@ -126,7 +126,7 @@ class PathMachine {
 
   PathState state() const { return state_; }
   io::Instant since() const { return since_; }
-  const char* reason() const { return reason_; }
+  const char* reason() const { return reason_; }  // of the failure, in FENCING and BACKOFF
   bool disabled_by_administrator() const { return disabled_; }
   uint32_t attempts() const { return attempts_; }  // since it was last stable
   uint64_t failures() const { return failures_; }  // times it fell out of service

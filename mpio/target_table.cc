@@ -14,8 +14,8 @@ constexpr std::array kTargets = {
                             .preempt_drains = Known::yes},
               .tested = true,
               .note = "docs/architecture.md, promise 2; its system tests use a slow disk"},
-    // Seen with a write delayed by 3 s in tgt 1.0.85: it lands after reinstatement, and not after
-    // the reset that followed. PREEMPT AND ABORT is not implemented (usr/spc.c).
+    // Seen with writes that hang in tgt 1.0.85 (tests/system/tgt_test.py): they land after
+    // reinstatement, and not after the reset that followed. PREEMPT AND ABORT is refused.
     TargetRow{
         .vendor = "IET",
         .product = "VIRTUAL-DISK",

@@ -257,10 +257,14 @@ ChapAlgorithm LoginClient::chap_algorithm() const {
   return chap_->algorithm();
 }
 
-bool LoginClient::may_retry_without_sha256() const {
+bool LoginClient::chap_refused() const {
   return state_ == State::finished && stage_ == LoginStage::security &&
          status_class(status_) == status_class(LoginStatus::initiator_error) && chap_.has_value() &&
-         chap_->answered() && chap_->algorithm() == ChapAlgorithm::sha256;
+         chap_->answered();
+}
+
+bool LoginClient::may_retry_without_sha256() const {
+  return chap_refused() && chap_->algorithm() == ChapAlgorithm::sha256;
 }
 
 std::string LoginClient::target_alias() const {

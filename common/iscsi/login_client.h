@@ -87,8 +87,11 @@ class LoginClient {
   const TargetAddress& redirect_address() const { return redirect_; }
   bool redirect_is_permanent() const { return status_ == LoginStatus::target_moved_permanently; }
 
-  // After `refused`: the target refused a CHAP answer made with algorithm 7. That is SHA-256, but
-  // some targets (tgt) mean SHA1 by it, so a login without it may be let in.
+  // After `refused`: our CHAP answer was the last that the target got. The status need not say so
+  // (tgt's is 0200).
+  bool chap_refused() const;
+  // The same for an answer made with algorithm 7. That is SHA-256, but some targets (tgt) mean SHA1
+  // by it, so a login without it may be let in.
   bool may_retry_without_sha256() const;
 
   // After `refused` and `redirected`: as the target said; it may be a value without a name. After

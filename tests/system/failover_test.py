@@ -7,10 +7,9 @@ blocks. In the end the blocks must be 0x22, in both completion modes. Without th
 """
 
 import concurrent.futures
-import subprocess
 
-from holdfast import case, iscsi, paths, scsi
-from holdfast.process import die_with_parent, run
+from holdfast import case, iscsi, scsi
+from holdfast.exporter import Exporter
 from holdfast.target import TARGET_NAME, Disk
 from holdfast.wire import Wire
 
@@ -32,28 +31,12 @@ class FailoverCase(case.TestCase):
         self.addCleanup(pool.shutdown)
         self.addCleanup(self.fs.clear)
         self.in_background = pool.submit
-        self.socket = self.scratch / "disk.nbd"
 
     def export(self, mode, key=None):
-        words = [] if key is None else ["--key", str(key)]
-        process = subprocess.Popen(
-            [paths.program("mpio_export"), *words, self.socket, TARGET_NAME, "0", mode, "failover",
-             *(wire.address for wire in self.wires)],
-            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
-            preexec_fn=die_with_parent())
-
-        def end():
-            process.kill()
-            process.wait()
-            process.stdout.close()
-        self.addCleanup(end)
-        self.exporter = process
-        self.assertEqual(process.stdout.readline(), "ready\n")
-
-    def qemu_io(self, *commands):
-        words = [word for command in commands for word in ("-c", command)]
-        return run(["qemu-io", "-f", "raw", *words, f"nbd+unix:///disk?socket={self.socket}"],
-                   deadline=60)
+        self.exporter = Exporter(self.scratch, TARGET_NAME, 0, mode,
+                                 [wire.address for wire in self.wires], key)
+        self.addCleanup(self.exporter.close)
+        self.qemu_io = self.exporter.qemu_io
 
     def write(self, value, offset=0):
         return self.qemu_io(f"write -P {value} {offset} {BLOCK}")

@@ -1,52 +1,17 @@
 """holdfast-mpiod as a process: devices over two portals, NBD, command line, faults, restarts."""
 
-import hashlib
 import json
-import random
 import re
 import signal
-import threading
 import time
 
 from holdfast import case, nbd, paths
 from holdfast.mpiod import INITIATOR_NAME, Device
 from holdfast.process import run
 from holdfast.target import TARGET_NAME, Disk, Initiator, TargetName, slowness
+from holdfast.writer import Writer
 
 BLOCK = 4096
-
-
-class Writer:
-    """Writes stamped blocks over NBD and reads each back, in a thread, until it is stopped."""
-
-    def __init__(self, mpiod, device="csv1"):
-        self.client = nbd.Client(mpiod.nbd(device), device, deadline=60)
-        self.done = 0
-        self.problem = None
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run)
-        self._thread.start()
-
-    def _run(self):
-        generator = random.Random(1)
-        try:
-            while not self._stop.is_set():
-                offset = generator.randrange(64) * BLOCK
-                stamp = hashlib.sha256(f"{self.done} {offset}".encode()).digest()
-                data = stamp * (BLOCK // len(stamp))
-                self.client.write(offset, data)
-                if self.client.read(offset, BLOCK) != data:
-                    raise AssertionError(f"block {offset // BLOCK} does not hold what was written")
-                self.done += 1
-        except (AssertionError, nbd.Error, OSError) as problem:
-            self.problem = problem
-
-    def stop(self):
-        self._stop.set()
-        self._thread.join()
-        self.client.close()
-        if self.problem:
-            raise AssertionError(f"after {self.done} writes: {self.problem!r}")
 
 
 class Mpiod(case.TestCase):
@@ -80,7 +45,7 @@ class Mpiod(case.TestCase):
     def test_both_paths_carry_io(self):
         mpiod = self.mpiod(self.target(), devices=[Device(extra={"policy": "round-robin"})])
         self.both_active(mpiod)
-        writer = Writer(mpiod)
+        writer = Writer(mpiod.nbd("csv1"), "csv1")
         self.goes_on(writer)
         writer.stop()
         for path in mpiod.paths().values():
@@ -123,7 +88,7 @@ class Mpiod(case.TestCase):
         target = self.target()
         mpiod = self.mpiod(target)
         self.both_active(mpiod)
-        writer = Writer(mpiod)
+        writer = Writer(mpiod.nbd("csv1"), "csv1")
         self.goes_on(writer)
         target.kill()
         self.wait_until(lambda: "without_path_ms" in mpiod.devices()["csv1"],
@@ -136,7 +101,7 @@ class Mpiod(case.TestCase):
     def test_path_that_is_disabled_carries_nothing(self):
         mpiod = self.mpiod(self.target())
         self.both_active(mpiod)
-        writer = Writer(mpiod)
+        writer = Writer(mpiod.nbd("csv1"), "csv1")
         first, second = mpiod.paths()
         mpiod.cli("disable", "csv1", first)
         self.wait_until(lambda: mpiod.paths()[first]["state"] == "DISABLED", "it is disabled")
@@ -166,7 +131,7 @@ class Mpiod(case.TestCase):
         target = self.target()
         mpiod = self.mpiod(target)
         self.both_active(mpiod)
-        writer = Writer(mpiod)
+        writer = Writer(mpiod.nbd("csv1"), "csv1")
         self.goes_on(writer)
         target.kill()
         self.wait_until(lambda: mpiod.devices()["csv1"]["executing"] > 0 and
@@ -224,7 +189,7 @@ class Mpiod(case.TestCase):
         target = self.target()
         mpiod = self.mpiod(target)
         self.both_active(mpiod)
-        writer = Writer(mpiod)
+        writer = Writer(mpiod.nbd("csv1"), "csv1")
         self.goes_on(writer)
         before = mpiod.paths()
         answer = json.loads(mpiod.cli("fence-test", "csv1", "--json").stdout)
@@ -338,7 +303,7 @@ class Mpiod(case.TestCase):
         target = self.target()
         mpiod = self.mpiod(target)
         self.both_active(mpiod)
-        writer = Writer(mpiod)
+        writer = Writer(mpiod.nbd("csv1"), "csv1")
         self.goes_on(writer)
         target.kill()
         self.wait_until(lambda: "without_path_ms" in mpiod.devices()["csv1"], "no path is left")

@@ -20,6 +20,7 @@ import unittest
 from .mpiod import Mpiod
 from .slowfs import SlowFs
 from .target import Target
+from .tgtd import Tgtd
 
 
 class TestCase(unittest.TestCase):
@@ -46,6 +47,12 @@ class TestCase(unittest.TestCase):
         if start:
             mpiod.start()
         return mpiod
+
+    def tgtd(self, **config) -> Tgtd:
+        """Debian's tgt, started."""
+        tgtd = Tgtd(self.scratch / "tgtd", **config)
+        self.addCleanup(self._end_tgtd, tgtd)
+        return tgtd.start()
 
     def slowfs(self) -> SlowFs:
         """A mounted file system with faults on demand."""
@@ -76,6 +83,12 @@ class TestCase(unittest.TestCase):
                   file=sys.stderr)
         if problem:
             raise problem
+
+    def _end_tgtd(self, tgtd):
+        tgtd.let_go()
+        tgtd.kill()
+        if not self._outcome.success:
+            print(f"--- log of tgtd of {self.id()}\n{tgtd.log()}---", file=sys.stderr)
 
 
 def main():

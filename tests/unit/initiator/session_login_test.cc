@@ -74,6 +74,18 @@ TEST_F(SessionLogin, AWrongSecretIsRefused) {
   EXPECT_FALSE(up_);
 }
 
+TEST_F(SessionLogin, ARefusalSaysWhetherAlgorithm7MayBeTheReason) {
+  demand_chap();
+  give_chap("forward secret x");
+  for (const bool sha256 : {true, false}) {
+    options_.login.chap->algorithms = {.sha256 = sha256, .sha3_256 = false};
+    start();
+    EXPECT_EQ(ended(), EndKind::login_refused);
+    EXPECT_EQ(end_->retry_without_sha256, sha256);
+    EXPECT_STREQ(end_->why, "the target refused our CHAP user or secret");
+  }
+}
+
 TEST_F(SessionLogin, ATargetThatProvesNothingIsLeft) {
   demand_chap();
   give_chap("forward secret 1", "another secret 3");

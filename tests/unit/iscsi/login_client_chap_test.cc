@@ -154,6 +154,7 @@ TEST_F(LoginClientTest, ARefusalAfterAlgorithm7MayBeAMisunderstanding) {
   EXPECT_TRUE(client_->may_retry_without_sha256());
   answer_chap("5");
   ASSERT_EQ(refuse(2, 1), Step::refused);
+  EXPECT_TRUE(client_->chap_refused());
   EXPECT_FALSE(client_->may_retry_without_sha256());
   answer_chap("7");
   ASSERT_EQ(refuse(3, 1), Step::refused);
@@ -161,6 +162,7 @@ TEST_F(LoginClientTest, ARefusalAfterAlgorithm7MayBeAMisunderstanding) {
   answer_chap("7");  // a refusal for another reason, after the answer was good
   ASSERT_EQ(answer(kSecurityToOperational, ""), Step::send);
   ASSERT_EQ(refuse(2, 3), Step::refused);
+  EXPECT_FALSE(client_->chap_refused());
   EXPECT_FALSE(client_->may_retry_without_sha256());
 }
 

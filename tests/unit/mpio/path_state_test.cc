@@ -278,6 +278,19 @@ TEST_F(PathMachineTest, EveryStateHasAReasonAndASince) {
   EXPECT_EQ(machine_.history_count(), 2u);
 }
 
+TEST_F(PathMachineTest, AfterAFailureTheReasonIsWhatFailed) {
+  bring_up();
+  machine_.step(Event::lost, now_, "connection reset");
+  for (const Event event : {Event::closed_with_ghosts, Event::fence_done}) {
+    machine_.step(event, now_);
+    EXPECT_STREQ(machine_.reason(), "connection reset");
+  }
+  EXPECT_EQ(machine_.state(), State::backoff);
+  machine_.step(Event::disable, now_);
+  EXPECT_EQ(machine_.state(), State::disabled);
+  EXPECT_STRNE(machine_.reason(), "connection reset");
+}
+
 TEST_F(PathMachineTest, TheTimeLineKeepsTheLatest) {
   bring_up();
   for (size_t i = 0; i < kPathHistory; ++i) after({Event::suspected, Event::progressed});

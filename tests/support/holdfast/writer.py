@@ -1,0 +1,48 @@
+"""Writes stamped blocks over NBD and reads each back, in a thread, until it is stopped.
+
+    writer = Writer(mpiod.nbd("csv1"), "csv1")
+    writer.done                      how many it has written and read back so far
+    writer.problem                   what ended it, or None
+    writer.stop()                    AssertionError if anything was wrong
+"""
+
+import hashlib
+import random
+import threading
+
+from . import nbd
+
+BLOCK = 4096
+
+
+class Writer:
+    def __init__(self, socket, export, deadline=60):
+        self.client = nbd.Client(socket, export, deadline)
+        self.done = 0
+        self.problem = None
+        self.written = {}  # {offset: what was written there last}
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    def _run(self):
+        generator = random.Random(1)
+        try:
+            while not self._stop.is_set():
+                offset = generator.randrange(64) * BLOCK
+                stamp = hashlib.sha256(f"{self.done} {offset}".encode()).digest()
+                data = stamp * (BLOCK // len(stamp))
+                self.client.write(offset, data)
+                self.written[offset] = data
+                if self.client.read(offset, BLOCK) != data:
+                    raise AssertionError(f"block {offset // BLOCK} does not hold what was written")
+                self.done += 1
+        except (AssertionError, nbd.Error, OSError) as problem:
+            self.problem = problem
+
+    def stop(self):
+        self._stop.set()
+        self._thread.join()
+        self.client.close()
+        if self.problem:
+            raise AssertionError(f"after {self.done} writes: {self.problem!r}")
