@@ -107,7 +107,7 @@ void Fence::begin(FenceStep step) {
   begun_ = step;
   if (step == FenceStep::reinstate) return begin_reinstatement();
   if (step == FenceStep::unit_reset) return begin_unit_reset();
-  answer(step, FenceOutcome::failed);  // a session has no key of its own
+  answer(step, FenceOutcome::refused);  // a session has no key of its own
 }
 
 void Fence::check_finished() {
@@ -141,7 +141,12 @@ void Fence::on_ended(const initiator::SessionEnd& end) noexcept {
   const std::unique_ptr<initiator::Session> ended = std::move(login_);
   if (!login_was_up_) {
     LOG_INFO(kLog, "path {}: the login of its fence failed: {}", dead_.settings().name, end.why);
-    if (!plan_.cleared() && !abandoned_) return answer(FenceStep::reinstate, FenceOutcome::failed);
+    // Class 3 is a target that cannot yet, as one that still drains.
+    const bool refused =
+        end.kind == initiator::EndKind::login_refused && iscsi::status_class(end.status) == 2;
+    if (!plan_.cleared() && !abandoned_) {
+      return answer(FenceStep::reinstate, refused ? FenceOutcome::refused : FenceOutcome::failed);
+    }
   } else if (!plan_.cleared() && !abandoned_ && plan_.step() == FenceStep::reinstate) {
     return begin_reinstatement();
   }
@@ -163,7 +168,14 @@ void Fence::on_reset_done() noexcept {
   const bool done = reset_.answered && reset_.response == iscsi::TaskResponse::function_complete;
   if (done) owner_.on_unit_reset_done();
   if (!plan_.cleared() && !abandoned_) {
-    return answer(FenceStep::unit_reset, done ? FenceOutcome::done : FenceOutcome::failed);
+    // Any other answer may mean that the commands have not ended in time.
+    const bool refused =
+        reset_.answered && (reset_.response == iscsi::TaskResponse::function_not_supported ||
+                            reset_.response == iscsi::TaskResponse::authorization_failed);
+    const FenceOutcome outcome = done      ? FenceOutcome::done
+                                 : refused ? FenceOutcome::refused
+                                           : FenceOutcome::failed;
+    return answer(FenceStep::unit_reset, outcome);
   }
   check_finished();
 }

@@ -32,6 +32,18 @@ bool FencePlan::may_preempt() const {
          situation_.target.preempt_drains == Known::yes;
 }
 
+// Whether a step, now or when there is a survivor again, will tell what time only promises.
+bool FencePlan::may_prove() const {
+  const TargetKnowledge& target = situation_.target;
+  const bool login = target.drains_on_reinstatement == Known::yes && !refuses(FenceStep::reinstate);
+  const bool reset = target.unit_reset_waits == Known::yes && !refuses(FenceStep::unit_reset) &&
+                     (!situation_.in_cluster || situation_.unit_reset_in_cluster);
+  if (!situation_.survivor) return login || reset;
+  if (may_preempt() && !refuses(FenceStep::preempt)) return true;
+  if (old_session_ended_) return reset;
+  return situation_.same_portal_group && !refuses(FenceStep::reinstate) && (login || reset);
+}
+
 FenceStep FencePlan::choose() const {
   if (!situation_.survivor) return FenceStep::wait;
   // Also where it proves nothing yet: it ends the session with what the target has not read.
@@ -45,10 +57,10 @@ FenceStep FencePlan::choose() const {
 
 FenceStep FencePlan::go_on(io::Instant now) {
   if (cleared()) return step_;
-  if (hold_until_ && now >= *hold_until_) return clear(FenceProof::time);
   if (old_session_ended_ && situation_.target.drains_on_reinstatement == Known::yes) {
     return clear(FenceProof::reinstated);
   }
+  if (hold_until_ && now >= *hold_until_ && !may_prove()) return clear(FenceProof::time);
   const FenceStep next = choose();
   if (next != step_ || !deadline_) begin(next, now);
   return step_;
@@ -56,16 +68,17 @@ FenceStep FencePlan::go_on(io::Instant now) {
 
 void FencePlan::begin(FenceStep step, io::Instant now) {
   step_ = step;
+  const bool held = hold_until_ && *hold_until_ > now;
   if (step != FenceStep::wait) {
-    deadline_ = hold_until_ ? *hold_until_ : now + kFenceStepLimit;
+    deadline_ = held ? *hold_until_ : now + kFenceStepLimit;
     return;
   }
   // What failed may work later, unless the hold comes first.
-  deadline_ = hold_until_;
+  deadline_ = held ? hold_until_ : std::nullopt;
   const bool failed = std::ranges::any_of(tries_, [](uint8_t tries) { return tries > 0; });
   if (failed && situation_.survivor) {
     const io::Instant again = now + kFenceRetry;
-    deadline_ = hold_until_ ? std::min(*hold_until_, again) : again;
+    deadline_ = held ? std::min(*hold_until_, again) : again;
   }
 }
 
@@ -85,6 +98,7 @@ FenceStep FencePlan::on_answer(FenceStep step, FenceOutcome outcome, io::Instant
     if (step == FenceStep::preempt && may_preempt()) return clear(FenceProof::preempted);
   } else if (step == step_ && step != FenceStep::wait) {
     ++tries_[index(step)];
+    if (outcome == FenceOutcome::refused && !refuses(step)) ++refusals_[index(step)];
     deadline_.reset();  // a second try has a time of its own
   }
   return go_on(now);

@@ -27,14 +27,18 @@ enum class FenceStep : uint8_t {
   cleared,  // see proof()
 };
 
-enum class FenceOutcome : uint8_t { done, failed };
+enum class FenceOutcome : uint8_t {
+  done,
+  failed,   // no answer: it may still come to it
+  refused,  // the target answered that it will not
+};
 
 enum class FenceProof : uint8_t {
   none,
   reinstated,  // by a target that drains
   unit_reset,  // after the session had ended
   preempted,   // at a target that drains then
-  time,        // the hold has gone by since the socket was reset
+  time,        // the hold has gone by since the socket was reset, and nothing better can be had
 };
 
 const char* to_string(FenceStep step) noexcept;
@@ -52,8 +56,9 @@ struct FenceSituation {
   // The dead session has a key of its own, and a registrants-only reservation is in force: without
   // one, preempting keeps nothing out.
   bool session_key = false;
-  // After this no write of a dead session lands: the target's bound, as declared. None: there is no
-  // such time, only a step clears.
+  // After this no write of a dead session lands: the target's bound, as declared. It counts only
+  // where no step can prove it: a target that drains says itself how long its storage hangs. None:
+  // there is no such time, only a step clears.
   std::optional<io::Duration> hold = io::Duration(kDefaultGhostHold);
 };
 
@@ -82,6 +87,9 @@ class FencePlan {
   bool may_reset_unit() const;
   bool may_preempt() const;
   bool may_try(FenceStep step) const { return tries_[index(step)] < kFenceTries; }
+  // Once a step has been refused so often, what is known of the target does not count any more.
+  bool refuses(FenceStep step) const { return refusals_[index(step)] >= kFenceTries; }
+  bool may_prove() const;
   FenceStep choose() const;
   FenceStep go_on(io::Instant now);
   void begin(FenceStep step, io::Instant now);
@@ -94,6 +102,7 @@ class FencePlan {
   FenceProof proof_ = FenceProof::none;
   bool old_session_ended_ = false;
   std::array<uint8_t, 5> tries_{};  // failures of each step
+  std::array<uint8_t, 5> refusals_{};
 };
 
 }  // namespace holdfast::mpio

@@ -8,8 +8,9 @@ blocks. In the end the blocks must be 0x22, in both completion modes. Without th
 
 import concurrent.futures
 
-from holdfast import case, iscsi, scsi
+from holdfast import case, iscsi, nbd, scsi
 from holdfast.exporter import Exporter
+from holdfast.mpiod import Device
 from holdfast.target import TARGET_NAME, Disk
 from holdfast.wire import Wire
 
@@ -85,6 +86,33 @@ class LateWrite(FailoverCase):
         self.fs.clear()
         second.result(30)
         self.assertEqual(self.on_disk(), {0x22})
+
+
+class LongHang(FailoverCase):
+    """A disk may hang for longer than the time after which a write of a dead session is taken to be
+    gone. A target that answers when it has drained counts more than that time."""
+
+    HOLD_S = 1
+
+    def test_time_does_not_clear_what_the_target_has_not_drained(self):
+        mpiod = self.mpiod(self.daemon, devices=[Device(
+            portals=[(wire.address, None) for wire in self.wires],
+            extra={"policy": "failover", "ghost_mode": "strict", "ghost_hold": f"{self.HOLD_S}s"})])
+        self.wait_until(lambda: mpiod.states() == ["ACTIVE", "ACTIVE"], "both paths are active", 20)
+        client, other = (nbd.Client(mpiod.nbd("csv1"), "csv1", deadline=60) for _ in range(2))
+        for each in (client, other):
+            self.addCleanup(each.close)
+        self.fs.add("hang", op="write", hang=True, start=0, end=BLOCK, count=1)
+        first = self.in_background(client.write, 0, b"\x11" * BLOCK)
+        self.wait_until(lambda: self.fs.held() == 1, "the write is in the backing")
+        self.wires[0].cut()
+        with self.assertRaises(concurrent.futures.TimeoutError, msg="answered after the hold"):
+            first.result(5 * self.HOLD_S)
+        self.fs.clear()
+        first.result(30)
+        other.write(0, b"\x22" * BLOCK)
+        with open(self.fs.backing / "slow.img", "rb") as file:
+            self.assertEqual(set(file.read(BLOCK)), {0x22})
 
 
 class Verified(FailoverCase):

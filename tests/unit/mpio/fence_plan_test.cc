@@ -120,15 +120,45 @@ TEST(FencePlan, WithoutAHoldAStepStillHasATime) {
   EXPECT_EQ(plan.on_time(*plan.deadline()), Step::reinstate) << "time alone never clears it";
 }
 
+// A disk behind the target may hang for longer than any bound that was declared.
+TEST(FencePlan, TimeDoesNotClearWhatATargetThatDrainsHasNotAnsweredYet) {
+  FencePlan plan(survivor_in_group(kDrains), kReset, kStart);
+  const io::Instant late = kReset + io::Duration(kDefaultGhostHold) + seconds(100);
+  EXPECT_EQ(plan.on_time(*plan.deadline()), Step::reinstate);
+  EXPECT_EQ(plan.on_time(*plan.deadline()), Step::wait);
+  EXPECT_EQ(plan.on_time(*plan.deadline()), Step::reinstate);
+  EXPECT_EQ(plan.on_survivor(false, false, late), Step::wait);
+  EXPECT_EQ(plan.on_survivor(true, true, late), Step::reinstate);
+  EXPECT_EQ(plan.on_answer(Step::reinstate, FenceOutcome::done, late), Step::cleared);
+  EXPECT_EQ(plan.proof(), FenceProof::reinstated);
+}
+
+TEST(FencePlan, TimeDoesNotClearWhileTgtHasNotAnsweredTheReset) {
+  FencePlan plan(survivor_in_group(kTgt), kReset, kStart);
+  plan.on_answer(Step::reinstate, FenceOutcome::done, kStart);
+  EXPECT_EQ(plan.on_time(*plan.deadline()), Step::unit_reset);
+  EXPECT_EQ(plan.on_time(*plan.deadline()), Step::wait);
+  EXPECT_FALSE(plan.cleared());
+}
+
+TEST(FencePlan, TimeClearsWhereTheTargetRefusesToSay) {
+  FencePlan plan(survivor_in_group(kDrains), kReset, kStart);
+  plan.on_answer(Step::reinstate, FenceOutcome::refused, kStart);
+  EXPECT_EQ(plan.on_answer(Step::reinstate, FenceOutcome::refused, kStart), Step::wait);
+  EXPECT_EQ(plan.on_time(kReset + io::Duration(kDefaultGhostHold)), Step::cleared);
+  EXPECT_EQ(plan.proof(), FenceProof::time);
+}
+
 // Every situation, every order of events: judged by facts that the test keeps itself.
 class Judge {
  public:
   explicit Judge(const FenceSituation& situation)
       : situation_(situation), plan_(situation, kReset, kStart) {}
 
-  static constexpr int kEvents = 8;
+  static constexpr int kEvents = 9;
 
   void event(int number) {
+    if (plan_.cleared()) return;
     const Step step = plan_.step();
     switch (number) {
       case 0:
@@ -160,6 +190,10 @@ class Judge {
         ended_ = true;
         plan_.on_own_login(now_);
         break;
+      case 8:
+        ++refusals_[static_cast<size_t>(step)];
+        plan_.on_answer(step, FenceOutcome::refused, now_);
+        break;
       default:
         break;
     }
@@ -185,6 +219,7 @@ class Judge {
         break;
       case FenceProof::time:
         if (!by_time) return "the hold has not gone by";
+        if (can_prove()) return "by time, although a step could prove it";
         break;
     }
     if (plan_.cleared()) return plan_.proof() == FenceProof::none ? "no proof" : "";
@@ -203,14 +238,31 @@ class Judge {
     return "";
   }
 
-  // Whatever happened, the hold ends it.
+  // Where no step can prove it, the hold ends it whatever happened.
   bool ends() {
-    if (!situation_.hold) return true;
-    plan_.on_time(std::max(now_, kReset + *situation_.hold));
+    if (!situation_.hold || plan_.cleared() || can_prove()) return true;
+    plan_.on_time(std::max({now_, kReset + *situation_.hold, plan_.deadline().value_or(now_)}));
     return plan_.cleared();
   }
 
  private:
+  // A login or a reset that a known target answers when it has drained, and that it does not
+  // refuse.
+  bool can_prove() const {
+    const auto refused = [this](Step step) {
+      return refusals_[static_cast<size_t>(step)] >= int{kFenceTries};
+    };
+    const TargetKnowledge& target = situation_.target;
+    const bool reset = target.unit_reset_waits == Known::yes && !refused(Step::unit_reset) &&
+                       (!situation_.in_cluster || situation_.unit_reset_in_cluster);
+    const bool login = target.drains_on_reinstatement == Known::yes && !refused(Step::reinstate);
+    if (!survivor_) return login || reset;
+    if (!situation_.in_cluster && situation_.session_key && target.preempt_drains == Known::yes &&
+        !refused(Step::preempt)) {
+      return true;
+    }
+    return ended_ ? reset : same_group_ && !refused(Step::reinstate) && (login || reset);
+  }
   void note(Step step) {
     if (step == Step::reinstate) ended_ = true;
     if (step == Step::unit_reset && ended_ && situation_.target.unit_reset_waits != Known::no) {
@@ -227,6 +279,7 @@ class Judge {
   bool ended_ = false;
   bool reset_ = false;
   bool preempted_ = false;
+  std::array<int, 5> refusals_{};
 };
 
 std::vector<FenceSituation> every_situation() {
