@@ -299,6 +299,30 @@ class Life(TgtCase):
         self.is_right(mpiod, writer)
 
 
+class Redirected(case.TestCase):
+    """A portal that sends us to another one, as arrays do that spread their sessions."""
+
+    def test_the_path_follows_and_asks_the_first_portal_again_after_a_loss(self):
+        front, store = self.tgtd(), self.tgtd()
+        address, port = store.portal(1)
+        for name, value in (("RedirectAddress", address), ("RedirectPort", port),
+                            ("RedirectReason", "Temporary")):
+            front.admin("target", "update", "--tid", 1, "--name", name, "--value", value)
+        mpiod = self.mpiod(store, devices=[Device(
+            lun=tgtd.LUN, portals=[("%s:%d" % front.portal(0), None)])])
+        self.wait_until(lambda: mpiod.states() == ["ACTIVE"], "the path is active", 20)
+        client = nbd.Client(mpiod.nbd("csv1"), "csv1", deadline=60)
+        self.addCleanup(client.close)
+        client.write(0, b"\x5a" * BLOCK)
+        self.assertEqual(store.disk.read_bytes()[:BLOCK], b"\x5a" * BLOCK)
+        self.assertEqual((front.sessions(), store.sessions()), (0, 1))
+        store.kill()
+        store.start()
+        client.write(0, b"\xa5" * BLOCK)
+        self.assertEqual(store.disk.read_bytes()[:BLOCK], b"\xa5" * BLOCK)
+        self.assertEqual(front.disk.read_bytes()[:BLOCK], bytes(BLOCK))
+
+
 class Chap(case.TestCase):
     """tgt proves itself, and checks us, with MD5; it takes algorithm 7, SHA-256, for SHA1."""
 

@@ -29,6 +29,7 @@ class TestCase(unittest.TestCase):
         self.addCleanup(shutil.rmtree, self.scratch, ignore_errors=True)
         self._targets = []
         self._mpiods = []
+        self._tgtds = 0
 
     def target(self, start=True, **config) -> Target:
         """A target daemon configured as target.config_text says. Started unless start=False."""
@@ -50,7 +51,8 @@ class TestCase(unittest.TestCase):
 
     def tgtd(self, **config) -> Tgtd:
         """Debian's tgt, started."""
-        tgtd = Tgtd(self.scratch / "tgtd", **config)
+        tgtd = Tgtd(self.scratch / f"tgtd{self._tgtds}", **config)
+        self._tgtds += 1
         self.addCleanup(self._end_tgtd, tgtd)
         return tgtd.start()
 
