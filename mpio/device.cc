@@ -141,7 +141,11 @@ void Device::on_housekeeping() noexcept {
   }
   services_.loop.start(housekeeping_timer_, kHousekeeping);
   if (ghosts_.next_expiry().value_or(io::Instant::max()) <= now) {
-    ghosts_.clear_expired(now);
+    std::vector<SessionId> open;
+    for (const auto& fence : fences_) {
+      if (!fence->plan().cleared()) open.push_back(fence->session());
+    }
+    ghosts_.clear_expired(now, open);
     release_ghost_waiters();
   }
   if (!stopping_) {

@@ -79,9 +79,11 @@ void Ghosts::clear_session(SessionId session) {
   find_hull();
 }
 
-void Ghosts::clear_expired(io::Instant now) {
-  std::erase_if(ghosts_,
-                [&](const Ghost& ghost) { return ghost.held_until && *ghost.held_until <= now; });
+void Ghosts::clear_expired(io::Instant now, std::span<const SessionId> open) {
+  std::erase_if(ghosts_, [&](const Ghost& ghost) {
+    if (!ghost.held_until || *ghost.held_until > now) return false;
+    return ghost.merged ? open.empty() : std::ranges::find(open, ghost.session) == open.end();
+  });
   find_hull();
 }
 

@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <vector>
 
 #include "common/io/loop.h"
@@ -74,10 +75,10 @@ class Ghosts {
     ByteRange range;
     SessionId session;
     io::Instant since{};
-    // When nothing of that session can land any more, counted from the reset of its socket. None:
-    // only a fence clears it.
+    // When nothing of that session can land any more if no fence says otherwise, counted from the
+    // reset of its socket. None: only a fence clears it.
     std::optional<io::Instant> held_until{};
-    bool merged = false;  // of several sessions: only time clears it
+    bool merged = false;  // of several sessions: no single fence clears it
   };
 
   explicit Ghosts(size_t capacity = kMaxGhosts);
@@ -96,8 +97,9 @@ class Ghosts {
 
   // Proof: the session's writes cannot land any more. Merged ghosts stay: others may be in them.
   void clear_session(SessionId session);
-  // What its time has gone by for.
-  void clear_expired(io::Instant now);
+  // What its time has gone by for. `open`: sessions whose fence has not ended; it decides for them,
+  // and a merged ghost stays until all have.
+  void clear_expired(io::Instant now, std::span<const SessionId> open);
   std::optional<io::Instant> next_expiry() const;
 
   // Waits until nothing overlaps its range. Precondition: overlaps(waiter.range).

@@ -94,10 +94,11 @@ class LongHang(FailoverCase):
 
     HOLD_S = 1
 
-    def test_time_does_not_clear_what_the_target_has_not_drained(self):
+    def hangs(self, mode):
+        """A write of 0x11 that hangs, and whose path is cut; a client for another."""
         mpiod = self.mpiod(self.daemon, devices=[Device(
             portals=[(wire.address, None) for wire in self.wires],
-            extra={"policy": "failover", "ghost_mode": "strict", "ghost_hold": f"{self.HOLD_S}s"})])
+            extra={"policy": "failover", "ghost_mode": mode, "ghost_hold": f"{self.HOLD_S}s"})])
         self.wait_until(lambda: mpiod.states() == ["ACTIVE", "ACTIVE"], "both paths are active", 20)
         client, other = (nbd.Client(mpiod.nbd("csv1"), "csv1", deadline=60) for _ in range(2))
         for each in (client, other):
@@ -106,13 +107,29 @@ class LongHang(FailoverCase):
         first = self.in_background(client.write, 0, b"\x11" * BLOCK)
         self.wait_until(lambda: self.fs.held() == 1, "the write is in the backing")
         self.wires[0].cut()
+        return first, other
+
+    def waits_for_the_drain(self, future):
         with self.assertRaises(concurrent.futures.TimeoutError, msg="answered after the hold"):
-            first.result(5 * self.HOLD_S)
+            future.result(5 * self.HOLD_S)
         self.fs.clear()
-        first.result(30)
-        other.write(0, b"\x22" * BLOCK)
+        future.result(30)
+
+    def holds_the_new_data(self):
         with open(self.fs.backing / "slow.img", "rb") as file:
             self.assertEqual(set(file.read(BLOCK)), {0x22})
+
+    def test_strict(self):
+        first, other = self.hangs("strict")
+        self.waits_for_the_drain(first)
+        other.write(0, b"\x22" * BLOCK)
+        self.holds_the_new_data()
+
+    def test_ghost_tracked(self):
+        first, other = self.hangs("ghost-tracked")
+        first.result(30)
+        self.waits_for_the_drain(self.in_background(other.write, 0, b"\x22" * BLOCK))
+        self.holds_the_new_data()
 
 
 class Verified(FailoverCase):
