@@ -60,12 +60,6 @@ void Device::on_path_state(Path& path) noexcept {
   if (path.state() == PathState::unregistered) {
     tell(io::BlockEvent::Kind::key_lost, path.settings().name.c_str(), path.machine().reason());
   }
-  if (path.state() == PathState::probe) {
-    // It has logged in with its ISID, which reinstates what an earlier session of it left.
-    for (size_t i = 0; i < fences_.size(); ++i) {
-      if (&fences_[i]->path() == &path) fences_[i]->on_own_login();
-    }
-  }
   check_stopped();
   if (!stopping_) pump();
 }
@@ -112,6 +106,11 @@ void Device::on_path_facts(Path& path) noexcept {
     return path.probed(PathEvent::identity_mismatch, "the unit has another block size");
   }
   identity_ = *facts.identification.unit;
+  // It has logged in with its ISID, which reinstates what an earlier session of it left: at the
+  // same unit, as is known only now.
+  for (size_t i = 0; i < fences_.size(); ++i) {
+    if (&fences_[i]->path() == &path) fences_[i]->on_own_login();
+  }
   take_facts(facts);
   if (first) {
     LOG_INFO(kLog, "{}: {} ({} {} {}), {} bytes", options_.name, wwid(), facts.inquiry.vendor,

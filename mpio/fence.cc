@@ -17,6 +17,7 @@ Fence::Fence(const Path::Services& services, FenceOwner& owner, Path& dead, Sess
       owner_(owner),
       dead_(dead),
       session_(session),
+      portal_group_tag_(dead.portal_group_tag()),
       since_(services.loop.now()),
       plan_(situation, since_, since_) {
   reset_.owner = this;
@@ -35,8 +36,7 @@ void Fence::start() {
 }
 
 bool Fence::same_portal_group(const Path& survivor) const {
-  const auto ours = dead_.portal_group_tag();
-  return ours.has_value() && ours == survivor.portal_group_tag();
+  return portal_group_tag_.has_value() && portal_group_tag_ == survivor.portal_group_tag();
 }
 
 void Fence::on_survivors_changed() {
@@ -48,6 +48,8 @@ void Fence::on_survivors_changed() {
 
 void Fence::on_own_login() {
   if (!started_ || plan_.cleared() || abandoned_) return;
+  // To another portal group, as after a redirection: another nexus (RFC 7143 4.2.2.1), no proof.
+  if (dead_.portal_group_tag() != portal_group_tag_) return;
   take(plan_.on_own_login(services_.loop.now()));
 }
 
@@ -133,17 +135,21 @@ void Fence::begin_reinstatement() {
 
 void Fence::on_up() noexcept {
   login_was_up_ = true;
+  const bool same_group = login_->portal_group_tag() == portal_group_tag_;
   login_->logout();  // it has done what it was for; the path will use the ISID again
-  answer(FenceStep::reinstate, FenceOutcome::done);
+  answer(FenceStep::reinstate, same_group ? FenceOutcome::done : FenceOutcome::refused);
 }
 
 void Fence::on_ended(const initiator::SessionEnd& end) noexcept {
   const std::unique_ptr<initiator::Session> ended = std::move(login_);
   if (!login_was_up_) {
     LOG_INFO(kLog, "path {}: the login of its fence failed: {}", dead_.settings().name, end.why);
-    // Class 3 is a target that cannot yet, as one that still drains.
+    // Class 3 is a target that cannot yet, as one that still drains. A redirection leads away from
+    // the portal group.
     const bool refused =
-        end.kind == initiator::EndKind::login_refused && iscsi::status_class(end.status) == 2;
+        end.kind == initiator::EndKind::redirected ||
+        end.kind == initiator::EndKind::login_failed ||
+        (end.kind == initiator::EndKind::login_refused && iscsi::status_class(end.status) == 2);
     if (!plan_.cleared() && !abandoned_) {
       return answer(FenceStep::reinstate, refused ? FenceOutcome::refused : FenceOutcome::failed);
     }

@@ -78,6 +78,7 @@ class Fence final : public initiator::SessionEvents {
   FenceOwner& owner_;
   Path& dead_;
   SessionId session_;
+  std::optional<uint16_t> portal_group_tag_;  // the dead session's; its path may get another one
   io::Instant since_;
   FencePlan plan_;
   FenceStep begun_ = FenceStep::wait;  // what is under way
