@@ -1,10 +1,11 @@
 """Targets that are not what they were, or want to be left, behind the multipath daemon."""
 
+import concurrent.futures
 import time
 
 from holdfast import case, nbd
 from holdfast.mpiod import Device
-from holdfast.target import TargetName, slowness
+from holdfast.target import Disk, TargetName, slowness
 from holdfast.wire import Wire
 
 BLOCK = 4096
@@ -65,6 +66,32 @@ class OtherUnit(OddCase):
         self.mpio.cli("disable", "csv1", list(self.mpio.paths())[1])
         self.mpio.cli("enable", "csv1", list(self.mpio.paths())[1])
         self.wait_for("ACTIVE", "ACTIVE", deadline=40)
+
+
+    def test_the_login_to_another_disk_does_not_prove_the_end_of_a_write(self):
+        fs = self.slowfs()
+        target = self.target(disks=[Disk("slow", path=str(fs.mount / "slow.img"), size="8MiB",
+                                         extra={"thin": False})])
+        other = self.target()
+        wires = [Wire(target.portal(path)) for path in (0, 1)]
+        for wire in wires:
+            self.addCleanup(wire.close)
+        self.addCleanup(fs.clear)
+        self.serve(target, devices=[Device(portals=[(wire.address, None) for wire in wires],
+                                           extra={"policy": "failover", "ghost_mode": "strict"})])
+        pool = concurrent.futures.ThreadPoolExecutor(1)
+        self.addCleanup(pool.shutdown)
+        fs.add("hang", op="write", hang=True, start=0, end=BLOCK, count=1)
+        first = pool.submit(self.client.write, 0, b"\x11" * BLOCK)
+        self.wait_until(lambda: fs.held() == 1, "the write is in the backing")
+        wires[0].cut()
+        wires[0].portal = other.portal(0)
+        wires[0].mend()
+        self.wait_for("REJECTED", "ACTIVE")
+        with self.assertRaises(concurrent.futures.TimeoutError, msg="its old attempt may land"):
+            first.result(2)
+        fs.clear()
+        first.result(30)
 
 
 class AccessStates(OddCase):
