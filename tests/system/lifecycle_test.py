@@ -126,8 +126,8 @@ class HungStorage(case.TestCase):
         target = self.target(settings={"state_dir": self.fs.mount / "state"})
         session = iscsi.Session.open(target.portal(), TARGET_NAME)
         self.addCleanup(session.close)
-        # Saves are carried out in order: after this one nothing of the start is on its way. A request
-        # that the file server has taken already could not even be killed.
+        # Saves are carried out in order: after this one nothing of the start is on its way. What
+        # the file server has taken already could not even be killed.
         target.cli("alua", "set", "1", "active/optimized")
         session.ready()
         self.fs.pause()
