@@ -2,12 +2,12 @@
 
 #include <fmt/core.h>
 
-#include <charconv>
 #include <cstdio>
 #include <cstring>
 #include <string_view>
 
 #include "bench/exchange_run.h"
+#include "bench/parse_number.h"
 
 namespace {
 
@@ -16,18 +16,12 @@ using holdfast::base::fail;
 using holdfast::base::Result;
 using holdfast::bench::ExchangeOptions;
 using holdfast::bench::ExchangeResult;
+using holdfast::bench::parse_number;
 
 constexpr const char* kUsage =
     "usage: holdfast-bench-exchange [--request BYTES] [--response BYTES] [--depth N]\n"
     "                               [--connections N] [--servers N] [--spin] [--seconds S]\n"
     "A bare TCP exchange on 127.0.0.1. Prints its rate, latency and CPU time as JSON.\n";
-
-template <class T>
-bool parse_number(std::string_view text, T* out) {
-  const char* end = text.data() + text.size();
-  const auto [last, error] = std::from_chars(text.data(), end, *out);
-  return error == std::errc{} && last == end;
-}
 
 Result<ExchangeOptions> parse_options(int argc, char** argv) {
   ExchangeOptions options;

@@ -4,12 +4,12 @@
 #include <fmt/core.h>
 #include <fmt/format.h>
 
-#include <charconv>
 #include <cstdio>
 #include <cstring>
 #include <string_view>
 
 #include "bench/mpio_load_run.h"
+#include "bench/parse_number.h"
 
 namespace holdfast::bench {
 namespace {
@@ -22,13 +22,6 @@ constexpr const char* kUsage =
     "Keeps N requests under way on a multipath device. Prints when it began, and at its end IOPS,\n"
     "latencies, its CPU time, and the pauses between completions, as JSON. Times are those of\n"
     "CLOCK_MONOTONIC.\n";
-
-template <class T>
-bool parse_number(std::string_view text, T* out) {
-  const char* end = text.data() + text.size();
-  const auto [last, error] = std::from_chars(text.data(), end, *out);
-  return error == std::errc{} && last == end;
-}
 
 bool parse_portal(std::string_view text, std::vector<LoadPortal>* out) {
   const size_t at = text.find('@');

@@ -14,7 +14,6 @@
 
 #include <array>
 #include <cerrno>
-#include <charconv>
 #include <csignal>
 #include <cstdio>
 #include <cstring>
@@ -23,6 +22,7 @@
 #include <utility>
 #include <vector>
 
+#include "bench/parse_number.h"
 #include "bench/relay_queue.h"
 #include "common/io/network.h"
 
@@ -280,12 +280,6 @@ bool parse_endpoint(std::string_view text, io::Endpoint* out) {
   const auto endpoint = io::Endpoint::parse(text);
   if (endpoint.has_value()) *out = *endpoint;
   return endpoint.has_value();
-}
-
-bool parse_number(std::string_view text, uint64_t* out) {
-  const char* end = text.data() + text.size();
-  const auto [last, error] = std::from_chars(text.data(), end, *out);
-  return error == std::errc{} && last == end;
 }
 
 bool parse_options(int argc, char** argv, RelayOptions* out) {

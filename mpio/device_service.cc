@@ -398,6 +398,7 @@ DeviceStatus DeviceService::status() const {
     out.fences.push_back({.path = fence->path().settings().name,
                           .step = to_string(fence->plan().step()),
                           .proof = to_string(fence->plan().proof()),
+                          .failure = fence->failure(),
                           .since_ms = ms_of(now - fence->since())});
   }
   for (const Export& made : exports_) {

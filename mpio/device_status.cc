@@ -57,6 +57,7 @@ void add_lists(json& out, const DeviceStatus& d) {
     fences.push_back({{"path", fence.path},
                       {"step", fence.step},
                       {"proof", fence.proof},
+                      {"failure", fence.failure},
                       {"since_ms", fence.since_ms}});
   }
   json& exports = out["exports"] = json::array();

@@ -34,6 +34,7 @@ struct PathStatus {
 
 struct FenceStatus {
   std::string path, step, proof;
+  std::string failure;  // why the last step that failed did; empty: none has
   uint64_t since_ms = 0;
 };
 

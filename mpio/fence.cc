@@ -66,6 +66,15 @@ void Fence::abandon() {
 
 void Fence::on_timer() noexcept {
   if (plan_.cleared() || abandoned_) return;
+  if (plan_.hold_until().has_value() && services_.loop.now() >= *plan_.hold_until() &&
+      !std::exchange(told_late_, true)) {
+    LOG_WARNING(
+        kLog,
+        "path {}: writes of its session {} are still of unknown fate, and what overlaps them "
+        "waits: the target, or the disk behind it, has not ended them (step {}; {})",
+        dead_.settings().name, session_.incarnation, to_string(plan_.step()),
+        *failure_ == '\0' ? "no answer yet" : failure_);
+  }
   // What is under way is given up; its answer, should it come, is noted.
   cancel_login();
   take(plan_.on_time(services_.loop.now()));
@@ -137,13 +146,15 @@ void Fence::on_up() noexcept {
   login_was_up_ = true;
   const bool same_group = login_->portal_group_tag() == portal_group_tag_;
   login_->logout();  // it has done what it was for; the path will use the ISID again
+  if (!same_group) failure_ = "the login led to another portal group";
   answer(FenceStep::reinstate, same_group ? FenceOutcome::done : FenceOutcome::refused);
 }
 
 void Fence::on_ended(const initiator::SessionEnd& end) noexcept {
   const std::unique_ptr<initiator::Session> ended = std::move(login_);
   if (!login_was_up_) {
-    LOG_INFO(kLog, "path {}: the login of its fence failed: {}", dead_.settings().name, end.why);
+    failure_ = end.why;
+    LOG_INFO(kLog, "path {}: the login of its fence failed: {}", dead_.settings().name, failure_);
     // Class 3 is a target that cannot yet, as one that still drains. A redirection leads away from
     // the portal group.
     const bool refused =
@@ -175,9 +186,14 @@ void Fence::on_reset_done() noexcept {
   if (done) owner_.on_unit_reset_done();
   if (!plan_.cleared() && !abandoned_) {
     // Any other answer may mean that the commands have not ended in time.
+    using iscsi::TaskResponse;
     const bool refused =
-        reset_.answered && (reset_.response == iscsi::TaskResponse::function_not_supported ||
-                            reset_.response == iscsi::TaskResponse::authorization_failed);
+        reset_.answered && (reset_.response == TaskResponse::lun_does_not_exist ||
+                            reset_.response == TaskResponse::function_not_supported ||
+                            reset_.response == TaskResponse::authorization_failed);
+    if (!done) {
+      failure_ = refused ? "the target refused the reset" : "the reset was not answered in time";
+    }
     const FenceOutcome outcome = done      ? FenceOutcome::done
                                  : refused ? FenceOutcome::refused
                                            : FenceOutcome::failed;

@@ -54,6 +54,7 @@ class Fence final : public initiator::SessionEvents {
   SessionId session() const { return session_; }
   const FencePlan& plan() const { return plan_; }
   io::Instant since() const { return since_; }
+  const char* failure() const { return failure_; }  // of the last step that failed; static text
   // Cleared or abandoned, and nothing of it is under way.
   bool finished() const {
     return (plan_.cleared() || abandoned_) && login_ == nullptr && !reset_.busy();
@@ -83,7 +84,9 @@ class Fence final : public initiator::SessionEvents {
   FencePlan plan_;
   FenceStep begun_ = FenceStep::wait;  // what is under way
   bool started_ = false;
+  const char* failure_ = "";
   bool told_waits_ = false;
+  bool told_late_ = false;
   bool abandoned_ = false;
   bool told_finished_ = false;
   std::unique_ptr<initiator::Session> login_;

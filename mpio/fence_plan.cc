@@ -118,7 +118,7 @@ FenceStep FencePlan::on_time(io::Instant now) {
 FenceStep FencePlan::on_survivor(bool present, bool same_portal_group, io::Instant now) {
   situation_.survivor = present;
   situation_.same_portal_group = present && same_portal_group;
-  if (present) tries_ = {};  // another path, another chance
+  if (present) tries_ = refusals_ = {};  // another path, another chance
   return go_on(now);
 }
 

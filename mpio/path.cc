@@ -283,8 +283,10 @@ uint32_t Path::count_submitted(SizeClass size) {
     detector_->on_outstanding(outstanding_, now);
     // From idle the next look may be a second away. Never put off the one that was promised: the
     // detector would take our delay for a stall of ours, and begin to wait anew.
-    const bool later = !look_timer_.armed() || look_timer_.deadline > now + profile_->suspect_after;
-    if (outstanding_ == 1 && later) services_.loop.start(look_timer_, profile_->suspect_after);
+    if (outstanding_ == 1 &&
+        (!look_timer_.armed() || look_timer_.deadline > now + profile_->suspect_after)) {
+      services_.loop.start(look_timer_, profile_->suspect_after);
+    }
   }
   return depth;
 }

@@ -30,8 +30,7 @@ std::string describe_failure(const DiskConfig& disk, const base::Error& error) {
 std::string describe_missing(const DiskConfig& disk) {
   return fmt::format(
       "{}: this file is gone, and the disk was served from it before: is its file system mounted? "
-      "To "
-      "begin again with an empty disk, start without this one and then add it: it gets a new "
+      "To begin again with an empty disk, start without this one and then add it: it gets a new "
       "identity",
       disk.backing.path);
 }
@@ -107,11 +106,21 @@ void NodeState::open(Unit& unit, std::move_only_function<void(Unit&) noexcept> s
 void NodeState::note_served(Unit& unit) {
   if (unit.served || unit.config.backing.kind != io::BackingKind::file) return;
   unit.served = true;
-  services.store.mark_served(
-      unit.identity, loop(), [name = unit.config.name](base::Result<> result) noexcept {
-        if (result.has_value()) return;
-        LOG_WARNING("disk", "not noted as served: disk={}: {}", name, result.error().what);
-      });
+  services.store.mark_served(unit.identity, loop(),
+                             [this, id = unit.id](base::Result<> result) noexcept {
+                               Unit* const noted = units.find(id);
+                               if (result.has_value() || noted == nullptr || stopping) return;
+                               LOG_WARNING("disk", "not noted as served, trying again: disk={}: {}",
+                                           noted->config.name, result.error().what);
+                               noted->served = false;
+                               loop().start(note_again, kNoteAgain);
+                             });
+}
+
+void NodeState::on_note_again() noexcept {
+  for (const auto& [id, unit] : units.all()) {
+    if (unit->backing != nullptr) note_served(*unit);
+  }
 }
 
 void NodeState::note_smaller(Unit& unit) {

@@ -18,6 +18,9 @@
 
 namespace holdfast::target {
 
+// Until what could not be noted of a disk is noted again.
+inline constexpr io::Duration kNoteAgain = std::chrono::seconds(10);
+
 // What a node works with. All of it outlives the node.
 struct NodeServices {
   io::Loop& loop;  // the control loop: the one of shard 0
@@ -37,6 +40,7 @@ struct NodeState {
         sessions(given.loop, shards),
         portals(given.loop, given.network, shards),
         opener(given.loop, given.opener) {}
+  ~NodeState() { loop().stop(note_again); }
 
   io::Loop& loop() { return services.loop; }
   io::Duration drain_deadline() const {
@@ -50,8 +54,9 @@ struct NodeState {
   // its state. `settled` is called once, unless the unit is removed before.
   void open(Unit& unit, std::move_only_function<void(Unit&) noexcept> settled);
   void publish(const Unit& unit);
-  // After the unit got its backing: the store notes that its data was there.
+  // After the unit got its backing: the store notes that its data was there, now or when it can.
   void note_served(Unit& unit);
+  void on_note_again() noexcept;
   // A file that could not be grown at its opening (the file system is full): with the size it has
   // in the configuration that runs, the next apply of the file grows it.
   void note_smaller(Unit& unit);
@@ -75,10 +80,12 @@ struct NodeState {
   io::Instant started_at{};
   bool serving = false;  // the shards have the map
   bool stopping = false;
+  io::TimerOf<NodeState, &NodeState::on_note_again> note_again{*this};
 };
 
-// "/srv/a.img: cannot be opened (Permission denied)"
+// A file that was served before, and is not there now.
 std::string describe_missing(const DiskConfig& disk);
+// "/srv/a.img: cannot be opened (Permission denied)"
 std::string describe_failure(const DiskConfig& disk, const base::Error& error);
 
 }  // namespace holdfast::target

@@ -3,13 +3,12 @@
 import contextlib
 import dataclasses
 import datetime
-import json
 import random
 import signal
 import subprocess
 import time
 
-from bench.lib import failover_report, install, load, machine, page, process, support
+from bench.lib import failover_report, install, load, machine, page, process, report, support
 from bench.lib import relay as relays
 from bench.lib.fio import GRACE_SECONDS, LoadError
 from bench.lib.target import RAM_DIRECTORY
@@ -239,14 +238,10 @@ def run(plan, bin_directory):
 
 def write(results, plan, directory):
     """Table, JSON and plot into `directory`; returns the report's text."""
-    directory.mkdir(parents=True, exist_ok=True)
-    text = failover_report.markdown(results, plan.scenarios)
-    results = results | {"aims": [dataclasses.asdict(aim) | {"verdict": aim.verdict}
-                                  for aim in failover_report.aims(results["cells"])]}
-    (directory / "failover.md").write_text(text)
-    (directory / "failover.json").write_text(json.dumps(results, indent=1) + "\n")
-    (directory / "failover.svg").write_text(failover_report.svg(results, plan.scenarios))
-    return text
+    aims = report.aims_as_dicts(failover_report.aims(results["cells"]))
+    return page.write(directory, results | {"aims": aims},
+                      failover_report.markdown(results, plan.scenarios),
+                      failover_report.svg(results, plan.scenarios))
 
 
 def publish(results, plan):

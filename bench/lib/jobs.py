@@ -42,6 +42,29 @@ class Series:
         return self.threads == 1 or job.sessions > 1
 
 
+@dataclasses.dataclass
+class Plan:
+    """The matrix of one run; series that run none of the jobs are left out."""
+
+    jobs: list
+    series: list
+    repeats: int
+    seconds: float
+    size_mib: int
+
+    def __post_init__(self):
+        self.series = [one for one in self.series if any(map(one.runs, self.jobs))]
+
+    def cells(self, repeat):
+        """The order of one repeat: within each job all series, beginning with another each time,
+        so that a noise or a slow drift of the machine hits all alike."""
+        for job in self.jobs:
+            running = [one for one in self.series if one.runs(job)]
+            shift = repeat % len(running) if running else 0
+            for one in running[shift:] + running[:shift]:
+                yield job, one
+
+
 JOBS = [
     Job("r4k-q1", "read", 4096, 1),
     Job("w4k-q1", "write", 4096, 1),

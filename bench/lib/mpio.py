@@ -2,14 +2,13 @@
 brings where the first is the bottleneck, or costs where it is far away."""
 
 import contextlib
-import dataclasses
 import datetime
-import json
 
 from bench.lib import fio, install, load, machine, mpio_report, page, process, report, support
 from bench.lib import mpio_jobs as jobs
 from bench.lib import relay as relays
-from bench.lib.target import MOST_DISTURBED, RAM_DIRECTORY
+from bench.lib.jobs import Plan as Matrix
+from bench.lib.target import RAM_DIRECTORY
 
 FAR_DELAY_US = 2500  # in each direction: an answer comes 5 ms later
 LIMIT_BITS = 400_000_000  # of one path: far below what 2 cores can move
@@ -19,26 +18,7 @@ PACKAGES = {"iscsi-perf": ["libiscsi-bin"], "qemu-img": ["qemu-utils", "qemu-blo
             "nbd": ["fio"]}
 
 
-@dataclasses.dataclass
-class Plan:
-    jobs: list
-    series: list
-    repeats: int
-    seconds: float
-    size_mib: int
-
-    def __post_init__(self):
-        self.series = [one for one in self.series if any(map(one.runs, self.jobs))]
-
-    def cells(self, repeat):
-        """As in lib/target.py: the series of a job after one another, another one first each
-        time."""
-        for job in self.jobs:
-            running = [one for one in self.series if one.runs(job)]
-            shift = repeat % len(running) if running else 0
-            for one in running[shift:] + running[:shift]:
-                yield job, one
-
+class Plan(Matrix):
     def has(self, part):
         return any(one.part == part for one in self.series)
 
@@ -194,13 +174,8 @@ def run(plan, bin_directory):
     install.packages({name: install.PACKAGES[name] for name in wanted})
     described = machine.describe()
     started = datetime.datetime.now().astimezone()
-    warnings = []
     with Bench(plan, programs) as bench:
         bench.measure()
-        disturbed = report.disturbed_share(bench.results.values())
-        if disturbed > MOST_DISTURBED:
-            warnings.append(f"in {disturbed:.0%} of the cells other work took a noticeable part of "
-                            "the machine: repeat the run on an idle one")
         return {
             "benchmark": "mpio",
             "started": started.isoformat(timespec="minutes"),
@@ -212,7 +187,7 @@ def run(plan, bin_directory):
             "size_mib": plan.size_mib,
             "limit_mbit": LIMIT_BITS // 1_000_000,
             "limiter": bench.limiter,
-            "warnings": warnings,
+            "warnings": report.disturbed_warnings(bench.results.values()),
             "cells": [cell | {"median": mpio_report.median_of(cell["runs"]),
                               "spread": report.spread_of(cell["runs"])}
                       for cell in bench.results.values()],
@@ -227,14 +202,10 @@ def peers_title(plan):
 
 def write(results, plan, directory):
     """Table, JSON and plot into `directory`; returns the report's text."""
-    directory.mkdir(parents=True, exist_ok=True)
-    text = mpio_report.markdown(results, plan.jobs, plan.series)
-    results = results | {"aims": [dataclasses.asdict(aim) | {"verdict": aim.verdict}
-                                  for aim in mpio_report.aims(results["cells"])]}
-    (directory / "mpio.md").write_text(text)
-    (directory / "mpio.json").write_text(json.dumps(results, indent=1) + "\n")
-    (directory / "mpio.svg").write_text(mpio_report.svg(results, plan.jobs, plan.series))
-    return text
+    aims = report.aims_as_dicts(mpio_report.aims(results["cells"]))
+    return page.write(directory, results | {"aims": aims},
+                      mpio_report.markdown(results, plan.jobs, plan.series),
+                      mpio_report.svg(results, plan.jobs, plan.series))
 
 
 def publish(results, plan):

@@ -1,5 +1,7 @@
 """docs/bench.md: each benchmark has a section of its own, which publishing it rewrites."""
 
+import json
+
 from bench.lib import install
 
 PAGE = install.ROOT / "docs" / "bench.md"
@@ -17,6 +19,16 @@ def with_section(page, benchmark, section):
     if begin < 0 or end < begin:
         raise ValueError(f"the page lacks its marks '{first}' and '{last}'")
     return page[:begin + len(first)] + "\n\n" + section.strip() + "\n\n" + page[end:]
+
+
+def write(directory, results, text, svg):
+    """A report, its figures and its plot into `directory`; returns the report."""
+    directory.mkdir(parents=True, exist_ok=True)
+    name = results["benchmark"]
+    (directory / f"{name}.md").write_text(text)
+    (directory / f"{name}.json").write_text(json.dumps(results, indent=1) + "\n")
+    (directory / f"{name}.svg").write_text(svg)
+    return text
 
 
 def publish(benchmark, text, svg):

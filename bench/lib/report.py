@@ -18,6 +18,7 @@ MOST_LATENCY_RATIO = 1.3
 MOST_SEQUENTIAL_FACTOR = 1.2
 NOISY_SPREAD = 0.25
 SATURATED = 0.95  # of a core for each session of the generator, or of all cores
+MOST_DISTURBED = 0.1  # of the cells
 DISTURBED_CORES = 0.2  # the kernel's own threads alone stay below it
 
 
@@ -57,6 +58,14 @@ def disturbed_share(cells):
     """The share of the measured cells that is disturbed."""
     measured = [cell["runs"] for cell in cells if cell["runs"]]
     return sum(map(is_disturbed, measured)) / len(measured) if measured else 0.0
+
+
+def disturbed_warnings(cells):
+    share = disturbed_share(cells)
+    if share <= MOST_DISTURBED:
+        return []
+    return [f"in {share:.0%} of the cells other work took a noticeable part of the machine: repeat "
+            "the run on an idle one"]
 
 
 def is_saturated(runs, sessions, cores):
@@ -246,6 +255,10 @@ def ratios_table(rows):
             "cpu_over_floor"]
     return table(head, [[f"{row['job']} {row['series']}", *(number(row[key]) for key in keys)]
                         for row in rows])
+
+
+def aims_as_dicts(aims):
+    return [dataclasses.asdict(aim) | {"verdict": aim.verdict} for aim in aims]
 
 
 def aims_table(rows):

@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import datetime
-import json
 import os
 import pathlib
 import shutil
@@ -15,31 +14,11 @@ ROOT = install.ROOT
 FILL = jobs.Job("fill", "write", 131072, 8)
 RAM_DIRECTORY = "/dev/shm"
 DISK_DIRECTORY = ROOT / "build" / "bench" / "work"
-MOST_DISTURBED = 0.1  # of the cells
 
 
 @dataclasses.dataclass
-class Plan:
-    """One run's matrix; series that run none of the jobs are left out."""
-
-    jobs: list
-    series: list
-    repeats: int
-    seconds: float
-    size_mib: int
+class Plan(jobs.Plan):
     spin_us: int
-
-    def __post_init__(self):
-        self.series = [one for one in self.series if any(map(one.runs, self.jobs))]
-
-    def cells(self, repeat):
-        """The order of one repeat: within each job all series, beginning with another each time,
-        so that a noise or a slow drift of the machine hits all alike."""
-        for job in self.jobs:
-            running = [one for one in self.series if one.runs(job)]
-            shift = repeat % len(running) if running else 0
-            for one in running[shift:] + running[:shift]:
-                yield job, one
 
 
 def binaries(directory, plan):
@@ -228,10 +207,7 @@ def run(plan, bin_directory):
     with Bench(plan, programs) as bench:
         bench.measure()
         bench.stop_daemons()
-        disturbed = report.disturbed_share(bench.results.values())
-        if disturbed > MOST_DISTURBED:
-            bench.warnings.append(f"in {disturbed:.0%} of the cells other work took a noticeable "
-                                  "part of the machine: repeat the run on an idle one")
+        bench.warnings += report.disturbed_warnings(bench.results.values())
         return {
             "benchmark": "target",
             "started": started.isoformat(timespec="minutes"),
@@ -252,17 +228,12 @@ def run(plan, bin_directory):
 
 def write(results, plan, directory):
     """Table, JSON and plot into `directory`; returns the report's text."""
-    directory.mkdir(parents=True, exist_ok=True)
-    text = report.markdown(results, plan.jobs, plan.series)
-    results = results | {
+    told = results | {
         "ratios": report.ratios(results["cells"], plan.jobs, plan.series),
-        "aims": [dataclasses.asdict(aim) | {"verdict": aim.verdict}
-                 for aim in report.aims(results["cells"])],
+        "aims": report.aims_as_dicts(report.aims(results["cells"])),
     }
-    (directory / "target.md").write_text(text)
-    (directory / "target.json").write_text(json.dumps(results, indent=1) + "\n")
-    (directory / "target.svg").write_text(plot.svg(results, plan.jobs, plan.series))
-    return text
+    return page.write(directory, told, report.markdown(results, plan.jobs, plan.series),
+                      plot.svg(results, plan.jobs, plan.series))
 
 
 def publish(results, plan):

@@ -58,9 +58,10 @@ class BenchPaths(unittest.TestCase):
         library = cells["r4k-q32", "library"]["runs"][0]
         self.assertGreater(library["p99_us"], library["p50_us"])
         self.assertIsNone(cells["r4k-q32", "iscsi-perf"]["median"]["p50_us"])
-        # In turn, half of all requests wait 5 ms: 32 at a time are 12800 a second at most.
+        # Of the far path every request waits 5 ms: 32 at a time are 6400 in the second that the load
+        # takes. The near one has no such bound: on a busy machine the far one may be suspected.
         in_turn = cells["far-r4k", "both-rr"]["runs"][0]
-        self.assertLess(in_turn["iops"], 32 / (0.5 * 0.005) * 1.1)
+        self.assertLess(in_turn["paths"][1]["reads"], 32 / 0.005 * 1.1)
         self.assertGreater(in_turn["p99_us"], 5000)
         for run_of_two in (in_turn, cells["far-r4k", "both"]["runs"][0]):
             self.assertEqual(len(run_of_two["paths"]), 2)

@@ -18,14 +18,6 @@ class Mpiod(case.TestCase):
     def both_active(self, mpiod):
         self.wait_until(lambda: mpiod.states() == ["ACTIVE", "ACTIVE"], "both paths are active")
 
-    def goes_on(self, writer, deadline=15):
-        """I/O makes progress from now on."""
-        before = writer.done
-        self.wait_until(lambda: writer.problem or writer.done > before + 10, "I/O goes on",
-                        deadline)
-        if writer.problem:
-            writer.stop()
-
     # --- data
 
     def test_what_is_written_over_nbd_is_on_the_disk(self):
@@ -46,7 +38,7 @@ class Mpiod(case.TestCase):
         mpiod = self.mpiod(self.target(), devices=[Device(extra={"policy": "round-robin"})])
         self.both_active(mpiod)
         writer = Writer(mpiod.nbd("csv1"), "csv1")
-        self.goes_on(writer)
+        writer.goes_on()
         writer.stop()
         for path in mpiod.paths().values():
             self.assertGreater(path["reads"] + path["writes"], 0, path["name"])
@@ -89,12 +81,12 @@ class Mpiod(case.TestCase):
         mpiod = self.mpiod(target)
         self.both_active(mpiod)
         writer = Writer(mpiod.nbd("csv1"), "csv1")
-        self.goes_on(writer)
+        writer.goes_on()
         target.kill()
         self.wait_until(lambda: "without_path_ms" in mpiod.devices()["csv1"],
                         "the device has no path")
         target.start()
-        self.goes_on(writer, deadline=30)
+        writer.goes_on(deadline=30)
         writer.stop()
         self.assertEqual(mpiod.devices()["csv1"]["failed"], 0)
 
@@ -106,7 +98,7 @@ class Mpiod(case.TestCase):
         mpiod.cli("disable", "csv1", first)
         self.wait_until(lambda: mpiod.paths()[first]["state"] == "DISABLED", "it is disabled")
         before = mpiod.paths()
-        self.goes_on(writer)
+        writer.goes_on()
         after = mpiod.paths()
         self.assertEqual(after[first]["writes"], before[first]["writes"])
         self.assertGreater(after[second]["writes"], before[second]["writes"])
@@ -132,7 +124,7 @@ class Mpiod(case.TestCase):
         mpiod = self.mpiod(target)
         self.both_active(mpiod)
         writer = Writer(mpiod.nbd("csv1"), "csv1")
-        self.goes_on(writer)
+        writer.goes_on()
         target.kill()
         self.wait_until(lambda: mpiod.devices()["csv1"]["executing"] > 0 and
                         "without_path_ms" in mpiod.devices()["csv1"], "a request waits")
@@ -146,7 +138,7 @@ class Mpiod(case.TestCase):
             self.assertLess(time.monotonic() - began, 2 * slowness(), words)
         self.assertIn("no path is usable", mpiod.cli("list").stdout)
         target.start()
-        self.goes_on(writer, deadline=30)
+        writer.goes_on(deadline=30)
         writer.stop()
 
     # --- the command line
@@ -190,12 +182,12 @@ class Mpiod(case.TestCase):
         mpiod = self.mpiod(target)
         self.both_active(mpiod)
         writer = Writer(mpiod.nbd("csv1"), "csv1")
-        self.goes_on(writer)
+        writer.goes_on()
         before = mpiod.paths()
         answer = json.loads(mpiod.cli("fence-test", "csv1", "--json").stdout)
         self.assertTrue(answer["reinstated"])
         self.assertGreater(answer["login_ms"], 0)
-        self.goes_on(writer)
+        writer.goes_on()
         writer.stop()
         for name, path in mpiod.paths().items():
             self.assertEqual(path["sessions"], before[name]["sessions"])
@@ -304,7 +296,7 @@ class Mpiod(case.TestCase):
         mpiod = self.mpiod(target)
         self.both_active(mpiod)
         writer = Writer(mpiod.nbd("csv1"), "csv1")
-        self.goes_on(writer)
+        writer.goes_on()
         target.kill()
         self.wait_until(lambda: "without_path_ms" in mpiod.devices()["csv1"], "no path is left")
         began = time.monotonic()

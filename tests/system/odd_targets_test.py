@@ -68,30 +68,50 @@ class OtherUnit(OddCase):
         self.wait_for("ACTIVE", "ACTIVE", deadline=40)
 
 
-    def test_the_login_to_another_disk_does_not_prove_the_end_of_a_write(self):
-        fs = self.slowfs()
-        target = self.target(disks=[Disk("slow", path=str(fs.mount / "slow.img"), size="8MiB",
-                                         extra={"thin": False})])
-        other = self.target()
+class NoProof(OddCase):
+    """A write hangs, its path is lost, and logs in again to somewhere else: that does not prove the
+    end of the write."""
+
+    def lost(self, leads_to, target_options, hold="15s"):
+        """Path 0 leads to another portal now. The future of the write."""
+        self.fs = self.slowfs()
+        target = self.target(disks=[Disk("slow", path=str(self.fs.mount / "slow.img"), size="8MiB",
+                                         extra={"thin": False})], **target_options)
         wires = [Wire(target.portal(path)) for path in (0, 1)]
         for wire in wires:
             self.addCleanup(wire.close)
-        self.addCleanup(fs.clear)
-        self.serve(target, devices=[Device(portals=[(wire.address, None) for wire in wires],
-                                           extra={"policy": "failover", "ghost_mode": "strict"})])
+        self.addCleanup(self.fs.clear)
+        self.serve(target, devices=[Device(
+            portals=[(wire.address, None) for wire in wires],
+            extra={"policy": "failover", "ghost_mode": "strict", "ghost_hold": hold})])
         pool = concurrent.futures.ThreadPoolExecutor(1)
         self.addCleanup(pool.shutdown)
-        fs.add("hang", op="write", hang=True, start=0, end=BLOCK, count=1)
-        first = pool.submit(self.client.write, 0, b"\x11" * BLOCK)
-        self.wait_until(lambda: fs.held() == 1, "the write is in the backing")
+        self.addCleanup(self.fs.clear)
+        self.fs.add("hang", op="write", hang=True, start=0, end=BLOCK, count=1)
+        write = pool.submit(self.client.write, 0, b"\x11" * BLOCK)
+        self.wait_until(lambda: self.fs.held() == 1, "the write is in the backing")
         wires[0].cut()
-        wires[0].portal = other.portal(0)
+        wires[0].portal = leads_to(target)
         wires[0].mend()
-        self.wait_for("REJECTED", "ACTIVE")
+        return write
+
+    def is_answered_only_after_its_end(self, write):
         with self.assertRaises(concurrent.futures.TimeoutError, msg="its old attempt may land"):
-            first.result(2)
-        fs.clear()
-        first.result(30)
+            write.result(2)
+        self.fs.clear()
+        write.result(30)
+
+    def test_the_login_to_another_disk_does_not_prove_the_end_of_a_write(self):
+        other = self.target()
+        write = self.lost(lambda _: other.portal(0), {})
+        self.wait_for("REJECTED", "ACTIVE")
+        self.is_answered_only_after_its_end(write)
+
+    def test_the_login_to_another_portal_group_does_not_either(self):
+        write = self.lost(lambda target: target.portal(1), {
+            "portal_groups": TWO_GROUPS, "targets": [TargetName(portal_groups=[1, 2])]}, "20s")
+        self.wait_for("ACTIVE", "ACTIVE", deadline=15)
+        self.is_answered_only_after_its_end(write)
 
 
 class AccessStates(OddCase):

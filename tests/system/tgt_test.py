@@ -240,13 +240,6 @@ class Life(TgtCase):
         self.wait_until(lambda: mpiod.states() == ["ACTIVE", "ACTIVE"], "both paths are active", 20)
         return mpiod
 
-    def goes_on(self, writer, deadline=30):
-        before = writer.done
-        self.wait_until(lambda: writer.problem or writer.done > before + 10, "I/O goes on",
-                        deadline)
-        if writer.problem:
-            writer.stop()
-
     def is_right(self, mpiod, writer):
         """No request failed, and what was written last is on tgt's disk."""
         writer.stop()
@@ -265,7 +258,7 @@ class Life(TgtCase):
         self.assertIn("LOGICAL UNIT RESET waits for them: yes", explained)
         self.assertIn("reinstates a session waits for its writes: no", explained)
         writer = Writer(mpiod.nbd("csv1"), "csv1")
-        self.goes_on(writer)
+        writer.goes_on(30)
         for path in mpiod.paths().values():
             self.assertGreater(path["reads"] + path["writes"], 0, path["name"])
         self.is_right(mpiod, writer)
@@ -289,12 +282,12 @@ class Life(TgtCase):
     def test_io_goes_on_when_tgt_is_killed_and_comes_back(self):
         mpiod = self.daemon()
         writer = Writer(mpiod.nbd("csv1"), "csv1")
-        self.goes_on(writer)
+        writer.goes_on(30)
         wwid = mpiod.devices()["csv1"]["wwid"]
         self.tgt.kill()
         self.wait_until(lambda: "without_path_ms" in mpiod.devices()["csv1"], "no path is left")
         self.tgt.start()
-        self.goes_on(writer, 45)
+        writer.goes_on(45)
         self.assertEqual(mpiod.devices()["csv1"]["wwid"], wwid)
         self.is_right(mpiod, writer)
 

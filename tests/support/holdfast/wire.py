@@ -16,7 +16,8 @@ CHUNK = 256 * 1024
 
 class Wire:
     def __init__(self, portal):
-        self.portal = portal
+        self.host = portal[0]
+        self.portal = portal  # of the next connections: may be changed to another one
         self.lock = threading.Lock()
         self.flowing = threading.Event()
         self.flowing.set()
@@ -25,18 +26,18 @@ class Wire:
         self.closed = False
         self.listener = None
         with socket.socket() as probe:
-            probe.bind((portal[0], 0))
+            probe.bind((self.host, 0))
             self.port = probe.getsockname()[1]
         self._listen()
 
     @property
     def address(self) -> str:
-        return f"{self.portal[0]}:{self.port}"
+        return f"{self.host}:{self.port}"
 
     def _listen(self):
         self.listener = socket.socket()
         self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self.listener.bind((self.portal[0], self.port))
+        self.listener.bind((self.host, self.port))
         self.listener.listen(16)
         threading.Thread(target=self._accept, args=(self.listener,), daemon=True).start()
 

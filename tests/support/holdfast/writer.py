@@ -3,12 +3,14 @@
     writer = Writer(mpiod.nbd("csv1"), "csv1")
     writer.done                      how many it has written and read back so far
     writer.problem                   what ended it, or None
+    writer.goes_on(deadline)         waits for some more; AssertionError if they do not come
     writer.stop()                    AssertionError if anything was wrong
 """
 
 import hashlib
 import random
 import threading
+import time
 
 from . import nbd
 
@@ -39,6 +41,15 @@ class Writer:
                 self.done += 1
         except (AssertionError, nbd.Error, OSError) as problem:
             self.problem = problem
+
+    def goes_on(self, deadline=15):
+        before, end = self.done, time.monotonic() + deadline
+        while self.done <= before + 10:
+            if self.problem:
+                self.stop()
+            if time.monotonic() > end:
+                raise AssertionError(f"waited {deadline} s in vain for I/O to go on")
+            time.sleep(0.02)
 
     def stop(self):
         self._stop.set()

@@ -78,6 +78,9 @@ TEST(DeviceStatus, ExplainsGhostsAndFences) {
   status.fences.push_back({.path = "p", .step = "reinstate", .proof = "none", .since_ms = 200});
   EXPECT_THAT(explain(status), Contains(HasSubstr("the oldest for 1.5 s")));
   EXPECT_THAT(explain(status), Contains("a fence of path p is open for 0.2 s: reinstate"));
+  status.fences[0].failure = "the socket was closed";
+  EXPECT_THAT(explain(status), Contains("a fence of path p is open for 0.2 s: reinstate; before, "
+                                        "the socket was closed"));
   status.known = false;
   EXPECT_THAT(explain(status), Contains(HasSubstr("has not been reached yet")));
   EXPECT_THAT(explain(status), Not(Contains(HasSubstr("naa."))));

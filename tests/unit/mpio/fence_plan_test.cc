@@ -149,6 +149,14 @@ TEST(FencePlan, TimeClearsWhereTheTargetRefusesToSay) {
   EXPECT_EQ(plan.proof(), FenceProof::time);
 }
 
+TEST(FencePlan, ARefusalOfOnePathIsForgottenWithTheNext) {
+  FencePlan plan(survivor_in_group(kDrains), kReset, kStart);
+  plan.on_answer(Step::reinstate, FenceOutcome::refused, kStart);
+  plan.on_answer(Step::reinstate, FenceOutcome::refused, kStart);
+  plan.on_survivor(false, false, kStart);
+  EXPECT_EQ(plan.on_survivor(true, true, kReset + seconds(100)), Step::reinstate);
+}
+
 // Every situation, every order of events: judged by facts that the test keeps itself.
 class Judge {
  public:
@@ -183,6 +191,7 @@ class Judge {
       case 5:
       case 6:
         survivor_ = true;
+        refusals_ = {};
         same_group_ = number == 5;
         plan_.on_survivor(true, same_group_, now_);
         break;

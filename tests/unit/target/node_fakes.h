@@ -121,8 +121,13 @@ class FakeStore final : public StateStore {
     identify(std::move(key), reply_to, std::move(done));
   }
   void mark_served(const DiskIdentity& identity, io::Loop& reply_to, Done done) override {
-    std::ranges::find(state.disks, identity, &StoredDisk::identity)->served = true;
-    reply_to.post([done = std::move(done)]() mutable noexcept { done({}); });
+    base::Result<> result;
+    if (fails) {
+      result = base::fail(base::Errc::no_space, "the file system is full");
+    } else {
+      std::ranges::find(state.disks, identity, &StoredDisk::identity)->served = true;
+    }
+    reply_to.post([result, done = std::move(done)]() mutable noexcept { done(result); });
   }
   void save_reservations(const DiskIdentity& identity, std::vector<uint8_t> bytes,
                          io::Loop& reply_to, Done done) override {

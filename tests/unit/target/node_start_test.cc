@@ -56,6 +56,17 @@ TEST_F(NodeStartTest, AFileThatWasServedAndIsGoneIsNotMadeAnew) {
   EXPECT_FALSE(opener.is_open("/srv/witness"));
 }
 
+TEST_F(NodeStartTest, ThatADiskWasServedIsNotedWhenTheStoreHasRoomAgain) {
+  store.fails = true;
+  start();
+  EXPECT_TRUE(std::ranges::none_of(store.state.disks, &StoredDisk::served));
+  world.advance(kNoteAgain);
+  store.fails = false;
+  EXPECT_TRUE(std::ranges::none_of(store.state.disks, &StoredDisk::served));
+  world.advance(kNoteAgain);
+  EXPECT_TRUE(std::ranges::all_of(store.state.disks, &StoredDisk::served));
+}
+
 TEST_F(NodeStartTest, APortalThatCannotBeHadStartsNothing) {
   network.taken = "10.1.0.10:3260";
   const auto outcome = start(make_config());
