@@ -58,8 +58,8 @@ class BenchPaths(unittest.TestCase):
         library = cells["r4k-q32", "library"]["runs"][0]
         self.assertGreater(library["p99_us"], library["p50_us"])
         self.assertIsNone(cells["r4k-q32", "iscsi-perf"]["median"]["p50_us"])
-        # Of the far path every request waits 5 ms: 32 at a time are 6400 in the second that the load
-        # takes. The near one has no such bound: on a busy machine the far one may be suspected.
+        # Of the far path every request waits 5 ms: 32 at a time are 6400 in the one second. The
+        # near one has no such bound: on a busy machine the far one may be suspected.
         in_turn = cells["far-r4k", "both-rr"]["runs"][0]
         self.assertLess(in_turn["paths"][1]["reads"], 32 / 0.005 * 1.1)
         self.assertGreater(in_turn["p99_us"], 5000)
