@@ -63,7 +63,9 @@ Session::~Session() { ASSERT(phase_ == Phase::idle || phase_ == Phase::ended); }
 void Session::start() {
   ASSERT(phase_ == Phase::idle);
   phase_ = Phase::connecting;
-  const base::Result<io::Socket> socket = network_.open_stream(options_.portal, options_.connect);
+  io::ConnectOptions connect = options_.connect;
+  connect.reset_at_exit = true;  // a write in the kernel's buffer must not outlive who knows of it
+  const base::Result<io::Socket> socket = network_.open_stream(options_.portal, connect);
   if (!socket.has_value()) {
     end(EndKind::connect_failed, socket.error().what, socket.error().sys);
     return;

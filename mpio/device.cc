@@ -27,6 +27,7 @@ Device::Device(const Path::Services& services, io::BufferPool& buffers, DeviceOp
       reservations_(std::make_unique<Reservations>(*this, services.loop)) {
   ASSERT(!options_.paths.empty() && options_.paths.size() <= kMaxPaths);
   for (size_t i = 0; i < options_.paths.size(); ++i) {
+    noted_groups_.push_back(options_.paths[i].noted_group);
     loads_[i].order = static_cast<uint16_t>(i);
     loads_[i].limit = kSlowStart;
     paths_.push_back(std::make_unique<Path>(services_, *this, *options_.profile, options_.paths[i],
@@ -52,6 +53,7 @@ Device::~Device() {
 }
 
 void Device::start() {
+  started_at_ = services_.loop.now();
   update_no_path();
   services_.loop.start(housekeeping_timer_, kHousekeeping);
   for (const auto& path : paths_) path->apply(PathEvent::enable, "started");

@@ -10,6 +10,7 @@
 //   device_health.cc    marginal paths, commands that a reset ended
 
 #include <boost/intrusive/list.hpp>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -28,6 +29,15 @@
 
 namespace holdfast::mpio {
 
+// A session that an earlier process of this node may have left at the target, with writes of which
+// nobody knows. docs/mpio.md, "What a killed process leaves".
+struct LeftSession {
+  std::string path;            // its name
+  std::string initiator_name;  // which may have been another then
+  uint64_t isid = 0;
+  uint16_t portal_group_tag = 0;
+};
+
 struct DeviceOptions {
   std::string name;
   uint16_t lun = 0;
@@ -43,6 +53,12 @@ struct DeviceOptions {
   bool unit_reset_in_cluster = false;
   TargetOverride target;
   std::optional<io::Duration> ghost_hold = io::Duration(kDefaultGhostHold);
+  std::vector<LeftSession> left;
+  // Makes it durable that a session with this ISID, of this portal group, carries I/O, and answers
+  // whether it did, on the loop and before the device is destroyed. Asked where the path's
+  // noted_group is another. Empty: nothing is kept, and the next process has no `left`.
+  using Noted = std::move_only_function<void(bool) noexcept>;
+  std::function<void(uint64_t isid, uint16_t portal_group_tag, Noted)> note_group;
   // For tests that show what the fence is for. What it lets happen is the loss of data.
   bool fence = true;
 };
@@ -68,6 +84,8 @@ class Device final : public io::SharedBlockDevice, public PathOwner, public Fenc
   void stop(std::move_only_function<void() noexcept> stopped);
   // A path has been in service: size and identity are known.
   bool known() const { return identity_.has_value(); }
+  // The ISIDs of sessions of which a write may still land: once stopped, what is left behind.
+  std::vector<uint64_t> unfenced_sessions() const;
 
   // io::SharedBlockDevice
   io::BlockInfo info() const override { return info_; }
@@ -170,12 +188,17 @@ class Device final : public io::SharedBlockDevice, public PathOwner, public Fenc
   bool has_ghosts(const Path& path, uint64_t session) noexcept override;
   void start_fence(Path& path) noexcept override;
   void cancel_fence(Path& path) noexcept override;
-  Path* survivor(const Path& dead) noexcept override;
+  Path* survivor(const DeadSession& dead) noexcept override;
   void on_fence_waits(Fence& fence) noexcept override;
   void on_fence_cleared(Fence& fence) noexcept override;
   void on_fence_finished(Fence& fence) noexcept override;
   void on_unit_reset() noexcept override;
   void on_unit_reset_done() noexcept override;
+  void admit(Path& path);
+  void add_fence(DeadSession dead);
+  SessionId left_id(size_t index) const;
+  void fence_left_sessions();
+  void start_left_fences();
   bool is_ours(Path& path, const scsi::Sense& sense) const;
 
   // device_health.cc
@@ -207,8 +230,9 @@ class Device final : public io::SharedBlockDevice, public PathOwner, public Fenc
   AttentionFilter attentions_;
   MarginalJudge judge_;
   std::vector<std::unique_ptr<GhostWatch>> ghost_watches_;
-  std::vector<QueueLimit> queue_limits_;  // by path
-  std::vector<uint32_t> slow_start_;      // by path
+  std::vector<QueueLimit> queue_limits_;               // by path
+  std::vector<uint32_t> slow_start_;                   // by path
+  std::vector<std::optional<uint16_t>> noted_groups_;  // by path
   // The last time its commands may have been ended, and when those of them that are silent are
   // asked for.
   struct Cleared {
@@ -238,6 +262,7 @@ class Device final : public io::SharedBlockDevice, public PathOwner, public Fenc
 
   Listener* listener_ = nullptr;
   DeviceCounters counters_;
+  io::Instant started_at_{};
   std::optional<io::Instant> no_path_since_;
   bool no_path_expired_ = false;
   bool stopping_ = false;

@@ -76,7 +76,8 @@ void explain_ghosts(const DeviceStatus& device, Lines& out) {
                     device.ghosts, seconds(device.oldest_ghost_ms)));
   }
   for (const FenceStatus& fence : device.fences) {
-    out.push_back(fmt::format("a fence of path {} is open for {}: {}{}{}", fence.path,
+    out.push_back(fmt::format("a fence of path {}{} is open for {}: {}{}{}", fence.path,
+                              fence.earlier_process ? " (of an earlier process)" : "",
                               seconds(fence.since_ms), fence.step,
                               fence.failure.empty() ? "" : "; before, ", fence.failure));
   }

@@ -183,8 +183,7 @@ bool Device::make_task(Job& job) {
 void Device::enqueue(Task& task) {
   const ByteRange range{task.offset, task.length};
   // Its own earlier attempt is no reason to wait: the data is the same.
-  if (!task.reissued && waits_for_ghosts(task.job->request->kind) && !ghosts_.empty() &&
-      ghosts_.overlaps(range)) {
+  if (!task.reissued && ghosts_.hold(task.job->request->kind, range)) {
     ++counters_.ghost_waits;
     task.state = Task::State::waiting;
     task.waiter.range = range;

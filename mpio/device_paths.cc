@@ -60,6 +60,7 @@ void Device::on_path_state(Path& path) noexcept {
   if (path.state() == PathState::unregistered) {
     tell(io::BlockEvent::Kind::key_lost, path.settings().name.c_str(), path.machine().reason());
   }
+  start_left_fences();
   check_stopped();
   if (!stopping_) pump();
 }
@@ -106,17 +107,42 @@ void Device::on_path_facts(Path& path) noexcept {
     return path.probed(PathEvent::identity_mismatch, "the unit has another block size");
   }
   identity_ = *facts.identification.unit;
+  take_facts(facts);
+  if (first) fence_left_sessions();
   // It has logged in with its ISID, which reinstates what an earlier session of it left: at the
   // same unit, as is known only now.
   for (size_t i = 0; i < fences_.size(); ++i) {
-    if (&fences_[i]->path() == &path) fences_[i]->on_own_login();
+    if (fences_[i]->session().path != path.index()) continue;
+    if (!fences_[i]->started()) fences_[i]->start();
+    fences_[i]->on_own_login(path.portal_group_tag());
   }
-  take_facts(facts);
   if (first) {
     LOG_INFO(kLog, "{}: {} ({} {} {}), {} bytes", options_.name, wwid(), facts.inquiry.vendor,
              facts.inquiry.product, facts.inquiry.revision, info_.size_bytes);
   }
-  reservations_->admit(path);
+  admit(path);
+}
+
+// Into service, once the next process will know that this session may have left something.
+void Device::admit(Path& path) {
+  const std::optional<uint16_t> tag = path.portal_group_tag();
+  if (!options_.note_group || !tag || tag == noted_groups_[path.index()]) {
+    return reservations_->admit(path);
+  }
+  // The note is of one group: not while something is left in another.
+  for (const auto& fence : fences_) {
+    if (fence->session().path == path.index() && !fence->plan().cleared()) {
+      return path.probed(PathEvent::attempt_failed,
+                         "its last session, of another portal group, is not fenced yet");
+    }
+  }
+  const auto noted = [this, &path, tag, session = path.session_number()](bool done) noexcept {
+    if (done) noted_groups_[path.index()] = tag;
+    if (path.state() != PathState::probe || path.session_number() != session) return;
+    if (done) return reservations_->admit(path);
+    path.probed(PathEvent::attempt_failed, "the state directory cannot be written: see the log");
+  };
+  options_.note_group(path.settings().session.login.isid, *tag, noted);
 }
 
 void Device::on_path_refreshed(Path& path) noexcept {
@@ -194,17 +220,17 @@ bool Device::has_ghosts(const Path& path, uint64_t session) noexcept {
 }
 
 // Of the dead session: its path may be back with another, which will do when no other path is.
-Path* Device::survivor(const Path& dead) noexcept {
+Path* Device::survivor(const DeadSession& dead) noexcept {
   Path* found = nullptr;
   Path* itself = nullptr;
   for (const auto& path : paths_) {
     if (!path->carries_io() || !path->session()->has_slot()) continue;
-    if (path.get() == &dead) {
+    if (path->index() == dead.id.path) {
       itself = path.get();
       continue;
     }
     const bool same =
-        path->portal_group_tag().has_value() && path->portal_group_tag() == dead.portal_group_tag();
+        path->portal_group_tag().has_value() && path->portal_group_tag() == dead.portal_group_tag;
     if (same) return path.get();
     if (found == nullptr) found = path.get();
   }
@@ -214,29 +240,113 @@ Path* Device::survivor(const Path& dead) noexcept {
 void Device::start_fence(Path& path) noexcept {
   ++counters_.fences;
   if (stopping_) return path.fenced();
-  Path* other = survivor(path);
+  add_fence({.path = path.settings().name,
+             .id = session_of(path),
+             .login = path.settings().session,
+             .portal_group_tag = path.portal_group_tag(),
+             .socket_reset_at = services_.loop.now()});
+  fences_.back()->start();
+}
+
+void Device::add_fence(DeadSession dead) {
+  Path* other = survivor(dead);
   const FenceSituation situation{
       .survivor = other != nullptr,
-      .same_portal_group = other != nullptr && path.portal_group_tag().has_value() &&
-                           other->portal_group_tag() == path.portal_group_tag(),
+      .same_portal_group = other != nullptr && dead.portal_group_tag.has_value() &&
+                           other->portal_group_tag() == dead.portal_group_tag,
       .target = target_known(),
       .in_cluster = options_.in_cluster,
       .unit_reset_in_cluster = options_.unit_reset_in_cluster,
       .session_key = false,
       .hold = options_.ghost_hold};
-  fences_.push_back(std::make_unique<Fence>(services_, *this, path, session_of(path), situation));
-  fences_.back()->start();
+  fences_.push_back(std::make_unique<Fence>(services_, *this, std::move(dead), situation));
+}
+
+// --- what an earlier process has left ---
+
+// With the number of its path, or one beyond them if that is not in the configuration any more.
+SessionId Device::left_id(size_t index) const {
+  const auto path = std::ranges::find(options_.paths, options_.left[index].isid,
+                                      [](const auto& each) { return each.session.login.isid; });
+  const auto number = path != options_.paths.end()
+                          ? static_cast<size_t>(path - options_.paths.begin())
+                          : options_.paths.size() + index;
+  return {.path = static_cast<uint32_t>(number), .incarnation = kLeftBehind};
+}
+
+// Before the first request: which writes are meant is not known, so all of the unit is held.
+void Device::fence_left_sessions() {
+  if (!options_.fence) return;
+  for (size_t i = 0; i < options_.left.size(); ++i) {
+    const LeftSession& left = options_.left[i];
+    ++counters_.fences;
+    ghosts_.add({.range = {0, UINT64_MAX},
+                 .session = left_id(i),
+                 .since = started_at_,
+                 .held_until = options_.ghost_hold
+                                   ? std::optional(started_at_ + *options_.ghost_hold)
+                                   : std::nullopt,
+                 .left_behind = true});
+    const SessionId id = left_id(i);
+    DeadSession dead{.path = id.path < paths_.size() ? paths_[id.path]->settings().name : left.path,
+                     .id = id,
+                     .login = options_.paths.front().session,
+                     .portal_group_tag = left.portal_group_tag,
+                     .socket_reset_at = started_at_};
+    dead.login.login.initiator_name = left.initiator_name;
+    dead.login.login.isid = left.isid;
+    add_fence(std::move(dead));
+  }
+  start_left_fences();
+}
+
+// Its path's own login proves the same as the fence's, and the two would end each other: a path on
+// its way into service is waited for, which its timers bound.
+void Device::start_left_fences() {
+  if (stopping_) return;
+  for (size_t i = 0; i < fences_.size(); ++i) {
+    Fence& fence = *fences_[i];
+    if (fence.started()) continue;
+    const size_t path = fence.session().path;
+    if (path < paths_.size()) {
+      const PathState state = paths_[path]->state();
+      if (state == PathState::connect || state == PathState::login || state == PathState::probe) {
+        continue;
+      }
+    }
+    fence.start();
+    fence.on_survivors_changed();
+  }
+}
+
+std::vector<uint64_t> Device::unfenced_sessions() const {
+  std::vector<uint64_t> out;
+  for (size_t i = 0; i < options_.left.size(); ++i) {
+    if (!known() || ghosts_.has_session(left_id(i))) out.push_back(options_.left[i].isid);
+  }
+  for (const PathSettings& path : options_.paths) {
+    const auto index = static_cast<uint32_t>(&path - options_.paths.data());
+    const bool open = std::ranges::any_of(ghosts_.all(), [index](const Ghosts::Ghost& ghost) {
+      return ghost.merged ||
+             (ghost.session.path == index && ghost.session.incarnation != kLeftBehind);
+    });
+    if (open) out.push_back(path.session.login.isid);
+  }
+  return out;
 }
 
 void Device::cancel_fence(Path& path) noexcept {
   for (size_t i = 0; i < fences_.size(); ++i) {
-    if (&fences_[i]->path() == &path) fences_[i]->cancel_login();
+    if (fences_[i]->session().path == path.index()) fences_[i]->cancel_login();
   }
 }
 
 void Device::on_fence_waits(Fence& fence) noexcept {
   // The path's own login reinstates too: it need not wait for the time.
-  paths_[fence.path().index()]->fenced();
+  const SessionId session = fence.session();
+  if (session.path < paths_.size() && session == session_of(*paths_[session.path])) {
+    paths_[session.path]->fenced();
+  }
 }
 
 void Device::on_fence_cleared(Fence& fence) noexcept {

@@ -75,8 +75,10 @@ DeviceOptions device_options(const DeviceServiceOptions& options) {
   for (const PortalConfig& portal : config.portals) {
     for (uint32_t index = 0; index < config.sessions_per_portal; ++index) {
       made.paths.push_back({.name = path_name(config, portal, index),
-                            .session = session_options(options, portal, options.isids[number++]),
-                            .lun = uint64_t{scsi::encode_lun(config.lun)}});
+                            .session = session_options(options, portal, options.isids[number]),
+                            .lun = uint64_t{scsi::encode_lun(config.lun)},
+                            .noted_group = options.noted_groups[number]});
+      ++number;
     }
   }
   made.policy = config.policy;
@@ -85,6 +87,8 @@ DeviceOptions device_options(const DeviceServiceOptions& options) {
   made.ghost_tracked = config.ghost_tracked;
   made.target = config.target_override;
   made.ghost_hold = std::chrono::milliseconds(config.ghost_hold_ms);
+  made.left = options.left;
+  made.note_group = options.note_group;
   return made;
 }
 
@@ -395,7 +399,8 @@ DeviceStatus DeviceService::status() const {
     }
   }
   for (const auto& fence : device_.fences()) {
-    out.fences.push_back({.path = fence->path().settings().name,
+    out.fences.push_back({.path = fence->path(),
+                          .earlier_process = fence->session().incarnation == kLeftBehind,
                           .step = to_string(fence->plan().step()),
                           .proof = to_string(fence->plan().proof()),
                           .failure = fence->failure(),

@@ -22,6 +22,9 @@ struct DeviceServiceOptions {
   std::string initiator_name;
   std::vector<uint64_t> isids;   // one for each path: portals in order, each with its sessions
   uint64_t fence_test_isid = 0;  // of the session that a fence test makes
+  std::vector<std::optional<uint16_t>> noted_groups;  // of the isids
+  std::vector<LeftSession> left;                      // by an earlier process
+  decltype(DeviceOptions::note_group) note_group;
 };
 
 class DeviceService final : private io::SharedBlockDevice::Listener {
@@ -36,6 +39,8 @@ class DeviceService final : private io::SharedBlockDevice::Listener {
   void stop(std::move_only_function<void() noexcept> stopped);
 
   DeviceStatus status() const;
+  // Once stopped: Device::unfenced_sessions().
+  std::vector<uint64_t> unfenced_sessions() const { return device_.unfenced_sessions(); }
   const std::string& name() const { return options_.config.name; }
 
   // Administration. False: there is no such path.

@@ -55,6 +55,7 @@ void add_lists(json& out, const DeviceStatus& d) {
   json& fences = out["fences"] = json::array();
   for (const FenceStatus& fence : d.fences) {
     fences.push_back({{"path", fence.path},
+                      {"earlier_process", fence.earlier_process},
                       {"step", fence.step},
                       {"proof", fence.proof},
                       {"failure", fence.failure},

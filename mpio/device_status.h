@@ -33,7 +33,9 @@ struct PathStatus {
 };
 
 struct FenceStatus {
-  std::string path, step, proof;
+  std::string path;
+  bool earlier_process = false;  // which was killed
+  std::string step, proof;
   std::string failure;  // why the last step that failed did; empty: none has
   uint64_t since_ms = 0;
 };

@@ -1,5 +1,7 @@
 #include "mpio/fence.h"
 
+#include <fmt/format.h>
+
 #include <utility>
 
 #include "common/base/log.h"
@@ -11,15 +13,13 @@ constexpr const char* kLog = "fence";
 
 }  // namespace
 
-Fence::Fence(const Path::Services& services, FenceOwner& owner, Path& dead, SessionId session,
+Fence::Fence(const Path::Services& services, FenceOwner& owner, DeadSession dead,
              const FenceSituation& situation)
     : services_(services),
       owner_(owner),
-      dead_(dead),
-      session_(session),
-      portal_group_tag_(dead.portal_group_tag()),
+      dead_(std::move(dead)),
       since_(services.loop.now()),
-      plan_(situation, since_, since_) {
+      plan_(situation, dead_.socket_reset_at, since_) {
   reset_.owner = this;
 }
 
@@ -28,15 +28,23 @@ Fence::~Fence() {
   services_.loop.stop(timer_);
 }
 
+// "path 10.1.0.10:3260, session 3"
+std::string Fence::name() const {
+  if (dead_.id.incarnation == kLeftBehind) {
+    return fmt::format("path {}, the session of an earlier process", dead_.path);
+  }
+  return fmt::format("path {}, session {}", dead_.path, dead_.id.incarnation);
+}
+
 void Fence::start() {
   started_ = true;
-  LOG_INFO(kLog, "path {}: writes of its session {} are of unknown fate: {}", dead_.settings().name,
-           session_.incarnation, to_string(plan_.step()));
+  LOG_INFO(kLog, "{}: its writes are of unknown fate: {}", name(), to_string(plan_.step()));
   take(plan_.step());
 }
 
 bool Fence::same_portal_group(const Path& survivor) const {
-  return portal_group_tag_.has_value() && portal_group_tag_ == survivor.portal_group_tag();
+  return dead_.portal_group_tag.has_value() &&
+         dead_.portal_group_tag == survivor.portal_group_tag();
 }
 
 void Fence::on_survivors_changed() {
@@ -46,10 +54,10 @@ void Fence::on_survivors_changed() {
                          services_.loop.now()));
 }
 
-void Fence::on_own_login() {
+void Fence::on_own_login(std::optional<uint16_t> portal_group_tag) {
   if (!started_ || plan_.cleared() || abandoned_) return;
   // To another portal group, as after a redirection: another nexus (RFC 7143 4.2.2.1), no proof.
-  if (dead_.portal_group_tag() != portal_group_tag_) return;
+  if (portal_group_tag != dead_.portal_group_tag) return;
   take(plan_.on_own_login(services_.loop.now()));
 }
 
@@ -70,10 +78,9 @@ void Fence::on_timer() noexcept {
       !std::exchange(told_late_, true)) {
     LOG_WARNING(
         kLog,
-        "path {}: writes of its session {} are still of unknown fate, and what overlaps them "
-        "waits: the target, or the disk behind it, has not ended them (step {}; {})",
-        dead_.settings().name, session_.incarnation, to_string(plan_.step()),
-        *failure_ == '\0' ? "no answer yet" : failure_);
+        "{}: its writes are still of unknown fate, and what overlaps them waits: the target, or "
+        "the disk behind it, has not ended them (step {}; {})",
+        name(), to_string(plan_.step()), *failure_ == '\0' ? "no answer yet" : failure_);
   }
   // What is under way is given up; its answer, should it come, is noted.
   cancel_login();
@@ -91,8 +98,7 @@ void Fence::take(FenceStep step) {
     services_.loop.stop(timer_);
     const auto took =
         std::chrono::duration_cast<std::chrono::milliseconds>(services_.loop.now() - since_);
-    LOG_INFO(kLog, "path {}: session {} is fenced after {} ms: {}", dead_.settings().name,
-             session_.incarnation, took.count(), to_string(plan_.proof()));
+    LOG_INFO(kLog, "{}: fenced after {} ms: {}", name(), took.count(), to_string(plan_.proof()));
     owner_.on_fence_cleared(*this);
     if (!std::exchange(told_waits_, true)) owner_.on_fence_waits(*this);
     check_finished();
@@ -130,7 +136,7 @@ void Fence::begin_reinstatement() {
   if (login_ != nullptr) return;  // the one before has not ended; on_ended() goes on
   Path* survivor = owner_.survivor(dead_);
   if (survivor == nullptr) return answer(FenceStep::reinstate, FenceOutcome::failed);
-  initiator::Session::Options options = dead_.settings().session;
+  initiator::Session::Options options = dead_.login;
   options.portal = survivor->settings().session.portal;
   options.connect = survivor->settings().session.connect;
   if (const std::optional<io::Instant> deadline = plan_.deadline()) {
@@ -144,7 +150,7 @@ void Fence::begin_reinstatement() {
 
 void Fence::on_up() noexcept {
   login_was_up_ = true;
-  const bool same_group = login_->portal_group_tag() == portal_group_tag_;
+  const bool same_group = login_->portal_group_tag() == dead_.portal_group_tag;
   login_->logout();  // it has done what it was for; the path will use the ISID again
   if (!same_group) failure_ = "the login led to another portal group";
   answer(FenceStep::reinstate, same_group ? FenceOutcome::done : FenceOutcome::refused);
@@ -154,7 +160,7 @@ void Fence::on_ended(const initiator::SessionEnd& end) noexcept {
   const std::unique_ptr<initiator::Session> ended = std::move(login_);
   if (!login_was_up_) {
     failure_ = end.why;
-    LOG_INFO(kLog, "path {}: the login of its fence failed: {}", dead_.settings().name, failure_);
+    LOG_INFO(kLog, "{}: the login of its fence failed: {}", name(), failure_);
     // Class 3 is a target that cannot yet, as one that still drains. A redirection leads away from
     // the portal group.
     const bool refused =

@@ -6,6 +6,7 @@
 // Owner: Device, from the end of the session until finished().
 
 #include <memory>
+#include <string>
 
 #include "initiator/session.h"
 #include "mpio/fence_plan.h"
@@ -14,13 +15,22 @@
 
 namespace holdfast::mpio {
 
+// A session that ended, and whose writes may still land.
+struct DeadSession {
+  std::string path;  // its name
+  SessionId id;
+  initiator::Session::Options login;         // with its ISID; through which portal does not matter
+  std::optional<uint16_t> portal_group_tag;  // of its login; none: not known
+  io::Instant socket_reset_at{};             // since then our kernel sends nothing of it
+};
+
 class Fence;
 
 class FenceOwner {
  public:
   virtual ~FenceOwner() = default;
   // A path in service to the same unit, preferably of this portal group; null: none.
-  virtual Path* survivor(const Path& dead) noexcept = 0;
+  virtual Path* survivor(const DeadSession& dead) noexcept = 0;
   // The path of the fence need not wait for it: it is cleared, or only time or the path's own login
   // can clear it.
   virtual void on_fence_waits(Fence& fence) noexcept = 0;
@@ -34,24 +44,25 @@ class FenceOwner {
 
 class Fence final : public initiator::SessionEvents {
  public:
-  Fence(const Path::Services& services, FenceOwner& owner, Path& dead, SessionId session,
+  Fence(const Path::Services& services, FenceOwner& owner, DeadSession dead,
         const FenceSituation& situation);
   Fence(const Fence&) = delete;
   Fence& operator=(const Fence&) = delete;
   ~Fence() override;
 
   void start();
+  bool started() const { return started_; }
   // Paths have come or gone.
   void on_survivors_changed();
-  // The dead session's own path has logged in with its ISID.
-  void on_own_login();
+  // The dead session's own path has logged in with its ISID, to a portal of this group.
+  void on_own_login(std::optional<uint16_t> portal_group_tag);
   // The path is about to use the ISID itself: no login of the fence may follow it.
   void cancel_login();
   // The device ends: nothing is promised any more.
   void abandon();
 
-  const Path& path() const { return dead_; }
-  SessionId session() const { return session_; }
+  const std::string& path() const { return dead_.path; }
+  SessionId session() const { return dead_.id; }
   const FencePlan& plan() const { return plan_; }
   io::Instant since() const { return since_; }
   const char* failure() const { return failure_; }  // of the last step that failed; static text
@@ -74,12 +85,11 @@ class Fence final : public initiator::SessionEvents {
   void arm_timer();
   void check_finished();
   bool same_portal_group(const Path& survivor) const;
+  std::string name() const;
 
   Path::Services services_;
   FenceOwner& owner_;
-  Path& dead_;
-  SessionId session_;
-  std::optional<uint16_t> portal_group_tag_;  // the dead session's; its path may get another one
+  const DeadSession dead_;
   io::Instant since_;
   FencePlan plan_;
   FenceStep begun_ = FenceStep::wait;  // what is under way

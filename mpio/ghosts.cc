@@ -53,6 +53,7 @@ bool Ghosts::make_room(const Ghost& ghost) {
 
 void Ghosts::absorb(Ghost& into, const Ghost& ghost) {
   into.merged = into.merged || ghost.merged || !(into.session == ghost.session);
+  into.left_behind = into.left_behind || ghost.left_behind;
   into.range = hull_of(into.range, ghost.range);
   into.since = std::min(into.since, ghost.since);
   if (!into.held_until || !ghost.held_until) {
@@ -66,6 +67,14 @@ bool Ghosts::overlaps(const ByteRange& range) const {
   if (ghosts_.empty() || !hull_.overlaps(range)) return false;
   return std::ranges::any_of(ghosts_,
                              [&](const Ghost& ghost) { return ghost.range.overlaps(range); });
+}
+
+bool Ghosts::hold(io::BlockRequest::Kind kind, const ByteRange& range) const {
+  if (ghosts_.empty() || !hull_.overlaps(range)) return false;
+  const bool changes = waits_for_ghosts(kind);
+  return std::ranges::any_of(ghosts_, [&](const Ghost& ghost) {
+    return (changes || ghost.left_behind) && ghost.range.overlaps(range);
+  });
 }
 
 bool Ghosts::has_session(SessionId session) const {

@@ -29,10 +29,13 @@ struct ByteRange {
   bool operator==(const ByteRange&) const = default;
 };
 
+// The incarnation of a session that an earlier process of this node has left at the target.
+inline constexpr uint32_t kLeftBehind = 0;
+
 // A session of a path: the path's number, and which of its sessions.
 struct SessionId {
   uint32_t path = 0;
-  uint32_t incarnation = 0;
+  uint32_t incarnation = 0;  // from 1
   bool operator==(const SessionId&) const = default;
 };
 
@@ -78,6 +81,9 @@ class Ghosts {
     // When nothing of that session can land any more if no fence says otherwise, counted from the
     // reset of its socket. None: only a fence clears it.
     std::optional<io::Instant> held_until{};
+    // Of an earlier process, which nobody asks: what it wrote where, and with which data. What is
+    // read could change by itself, so reads wait, too.
+    bool left_behind = false;
     bool merged = false;  // of several sessions: no single fence clears it
   };
 
@@ -92,6 +98,8 @@ class Ghosts {
   uint64_t merges() const { return merges_; }
 
   bool overlaps(const ByteRange& range) const;
+  // Must a request to this range wait?
+  bool hold(io::BlockRequest::Kind kind, const ByteRange& range) const;
   // May the session still have some? True also while any merged ghost is there.
   bool has_session(SessionId session) const;
 

@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <charconv>
@@ -21,7 +22,8 @@
 namespace holdfast::mpio {
 namespace {
 
-constexpr std::string_view kMagic = "holdfast-isids 1";
+constexpr std::string_view kMagic = "holdfast-isids 2";
+constexpr std::string_view kClosedMagic = "holdfast-closed 1";
 constexpr size_t kMaxFileBytes = size_t{32} << 20;  // 65535 lines of any length that we write
 constexpr uint32_t kLastQualifier = 0xffff;
 constexpr uint64_t kRandomType = uint64_t{2} << 46;  // T = 10b
@@ -77,9 +79,53 @@ bool write_all(int fd, std::string_view text) {
   return true;
 }
 
-std::string key_of(const IsidStore::Owner& owner) {
-  return fmt::format("{} {} {} {}", owner.device, owner.portal,
-                     owner.source.empty() ? "-" : owner.source, owner.index);
+bool read_decimal(std::string_view text, uint32_t most, uint32_t& out) {
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), out);
+  return error == std::errc() && end == text.data() + text.size() && out <= most;
+}
+
+std::vector<std::string_view> words_of(std::string_view line) {
+  std::vector<std::string_view> words;
+  for (;;) {
+    const size_t end = line.find(' ');
+    words.push_back(line.substr(0, end));
+    if (end == std::string_view::npos) return words;
+    line.remove_prefix(end + 1);
+  }
+}
+
+// The lines between the magic one and the checksum; none: the text is not what was once written.
+std::optional<std::vector<std::string_view>> checked_lines(std::string_view text,
+                                                           std::string_view magic) {
+  const size_t end = text.rfind("end ");
+  uint32_t sum = 0;
+  if (end == std::string_view::npos || !text.ends_with('\n') ||
+      !read_hex(text.substr(end + 4, text.size() - end - 5), 8, sum) ||
+      sum != checksum(text.substr(0, end))) {
+    return std::nullopt;
+  }
+  std::vector<std::string_view> lines = lines_of(text.substr(0, end));
+  if (lines.empty() || lines.front() != magic) return std::nullopt;
+  lines.erase(lines.begin());
+  return lines;
+}
+
+std::string with_checksum(std::string text) {
+  return text + fmt::format("end {:08x}\n", checksum(text));
+}
+
+// Errors are those of errno: ENOENT, if there is no such file.
+std::expected<std::string, int> read_file(const std::string& path) {
+  const Fd opened(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
+  if (opened.get() < 0) return std::unexpected(errno);
+  std::string text;
+  std::array<char, 65536> part;
+  for (;;) {
+    const ssize_t count = ::read(opened.get(), part.data(), part.size());
+    if (count < 0) return std::unexpected(errno);
+    if (count == 0 || text.size() > kMaxFileBytes) return text;
+    text.append(part.data(), static_cast<size_t>(count));
+  }
 }
 
 }  // namespace
@@ -113,96 +159,167 @@ std::expected<std::unique_ptr<IsidStore>, std::string> IsidStore::open(const std
 IsidStore::~IsidStore() { ::close(lock_); }
 
 std::expected<void, std::string> IsidStore::load(base::Random& random) {
-  const Fd opened(::open(file().c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
-  if (opened.get() < 0 && errno == ENOENT) {
+  const auto text = read_file(file());
+  if (!text.has_value() && text.error() == ENOENT) {
     std::array<uint8_t, 3> drawn{};
     random.fill(drawn);
     random_ = uint32_t{drawn[0]} << 16 | uint32_t{drawn[1]} << 8 | drawn[2];
     changed_ = true;
     return save();
   }
-  if (opened.get() < 0) {
-    return std::unexpected(fmt::format("cannot read {}: {}", file(), errno_text()));
+  if (!text.has_value()) {
+    return std::unexpected(fmt::format("cannot read {}: {}", file(), std::strerror(text.error())));
   }
-  std::string text;
-  std::array<char, 65536> part;
-  ssize_t count = 1;
-  while (count > 0 && text.size() <= kMaxFileBytes) {
-    count = ::read(opened.get(), part.data(), part.size());
-    if (count > 0) text.append(part.data(), static_cast<size_t>(count));
-  }
-  if (count < 0) return std::unexpected(fmt::format("cannot read {}: {}", file(), errno_text()));
-  if (!parse(text)) {
+  if (!parse(*text)) {
     return std::unexpected(fmt::format(
         "{} is damaged: put back a copy of it. Only if no session of this node is left at any "
         "target may it be removed: then new ISIDs are drawn, and old sessions are not reinstated",
         file()));
   }
+  find_left();
   return {};
 }
 
 bool IsidStore::parse(std::string_view text) {
-  const size_t end = text.rfind("end ");
-  uint32_t sum = 0;
-  if (end == std::string_view::npos || !text.ends_with('\n') ||
-      !read_hex(text.substr(end + 4, text.size() - end - 5), 8, sum) ||
-      sum != checksum(text.substr(0, end))) {
-    return false;
-  }
-  const std::vector<std::string_view> lines = lines_of(text.substr(0, end));
-  if (lines.size() < 2 || lines[0] != kMagic || !lines[1].starts_with("random ") ||
-      !read_hex(lines[1].substr(7), 6, random_)) {
+  const auto lines = checked_lines(text, kMagic);
+  if (!lines || lines->empty() || !lines->front().starts_with("random ") ||
+      !read_hex(lines->front().substr(7), 6, random_)) {
     return false;
   }
   std::set<uint16_t> seen;
-  for (size_t i = 2; i < lines.size(); ++i) {
-    uint16_t qualifier = 0;
-    if (lines[i].size() < 6 || lines[i][4] != ' ' ||
-        !read_hex(lines[i].substr(0, 4), 4, qualifier)) {
+  for (const std::string_view line : std::span(*lines).subspan(1)) {
+    const std::vector<std::string_view> words = words_of(line);
+    Session session;
+    Owner owner;
+    uint32_t tag = 0;
+    if (words.size() != 8 || !read_hex(words[0], 4, session.qualifier) ||
+        !read_decimal(words[7], UINT32_MAX, owner.index)) {
       return false;
     }
-    if (!seen.insert(qualifier).second) return false;
-    if (!qualifiers_.emplace(lines[i].substr(5), qualifier).second) return false;
-    next_ = std::max(next_, uint32_t{qualifier} + 1);
+    if (words[1] != "-") {
+      if (!read_decimal(words[1], UINT16_MAX, tag)) return false;
+      session.portal_group_tag = static_cast<uint16_t>(tag);
+    }
+    owner.initiator = words[2];
+    owner.device = words[3];
+    owner.target = words[4];
+    owner.portal = words[5];
+    if (words[6] != "-") owner.source = words[6];
+    if (!seen.insert(session.qualifier).second) return false;
+    if (!sessions_.emplace(std::move(owner), session).second) return false;
+    next_ = std::max(next_, uint32_t{session.qualifier} + 1);
   }
   return true;
 }
 
+// Whatever is wrong with the other file, it then says of no session that it left nothing.
+void IsidStore::find_left() {
+  std::set<uint16_t> closed;
+  const auto text = read_file(closed_file());
+  const auto lines = text ? checked_lines(*text, kClosedMagic) : std::nullopt;
+  for (const std::string_view line : lines.value_or(std::vector<std::string_view>{})) {
+    uint16_t qualifier = 0;
+    if (read_hex(line, 4, qualifier)) closed.insert(qualifier);
+  }
+  for (const auto& [owner, session] : sessions_) {
+    if (!session.portal_group_tag || closed.contains(session.qualifier)) continue;
+    left_.push_back({.owner = owner,
+                     .isid = isid_of(session.qualifier),
+                     .portal_group_tag = *session.portal_group_tag});
+  }
+}
+
+uint64_t IsidStore::isid_of(uint16_t qualifier) const {
+  return kRandomType | uint64_t{random_} << 16 | qualifier;
+}
+
 std::expected<uint64_t, std::string> IsidStore::assign(const Owner& owner) {
-  const std::string key = key_of(owner);
-  auto found = qualifiers_.find(key);
-  if (found == qualifiers_.end()) {
+  auto found = sessions_.find(owner);
+  if (found == sessions_.end()) {
     if (next_ > kLastQualifier) {
       return std::unexpected(
           fmt::format("{}: all {} ISIDs of this node are used up", file(), kLastQualifier));
     }
-    found = qualifiers_.emplace(key, static_cast<uint16_t>(next_++)).first;
+    found = sessions_
+                .emplace(owner, Session{.qualifier = static_cast<uint16_t>(next_++),
+                                        .portal_group_tag = std::nullopt})
+                .first;
     changed_ = true;
   }
-  return kRandomType | uint64_t{random_} << 16 | found->second;
+  return isid_of(found->second.qualifier);
 }
 
 std::string IsidStore::text() const {
   std::string out = fmt::format("{}\nrandom {:06x}\n", kMagic, random_);
-  for (const auto& [owner, qualifier] : qualifiers_) {
-    out += fmt::format("{:04x} {}\n", qualifier, owner);
+  for (const auto& [owner, session] : sessions_) {
+    out += fmt::format("{:04x} {} {} {} {} {} {} {}\n", session.qualifier,
+                       session.portal_group_tag ? std::to_string(*session.portal_group_tag) : "-",
+                       owner.initiator, owner.device, owner.target, owner.portal,
+                       owner.source.empty() ? "-" : owner.source, owner.index);
   }
-  return out + fmt::format("end {:08x}\n", checksum(out));
+  return with_checksum(std::move(out));
+}
+
+std::expected<void, std::string> IsidStore::begin() {
+  if (auto saved = save(); !saved) return saved;
+  if (::unlink(closed_file().c_str()) != 0 && errno != ENOENT) {
+    return std::unexpected(fmt::format("cannot remove {}: {}", closed_file(), errno_text()));
+  }
+  return sync_directory();
+}
+
+std::optional<uint16_t> IsidStore::portal_group(uint64_t isid) const {
+  for (const auto& [owner, session] : sessions_) {
+    if (isid_of(session.qualifier) == isid) return session.portal_group_tag;
+  }
+  return std::nullopt;
+}
+
+std::expected<void, std::string> IsidStore::note_portal_group(uint64_t isid, uint16_t tag) {
+  for (auto& [owner, session] : sessions_) {
+    if (isid_of(session.qualifier) != isid) continue;
+    if (session.portal_group_tag == tag) return {};
+    session.portal_group_tag = tag;
+    changed_ = true;
+  }
+  return save();
+}
+
+std::expected<void, std::string> IsidStore::close(std::span<const uint64_t> unfenced) {
+  std::string out = fmt::format("{}\n", kClosedMagic);
+  for (const auto& [owner, session] : sessions_) {
+    const uint64_t isid = isid_of(session.qualifier);
+    if (std::ranges::find(unfenced, isid) == unfenced.end()) {
+      out += fmt::format("{:04x}\n", session.qualifier);
+    }
+  }
+  return replace(closed_file(), with_checksum(std::move(out)));
+}
+
+std::expected<void, std::string> IsidStore::save() {
+  if (!changed_) return {};
+  if (auto replaced = replace(file(), text()); !replaced) return replaced;
+  changed_ = false;
+  return {};
 }
 
 // A new file takes the place of the old one: at no moment is there half of one.
-std::expected<void, std::string> IsidStore::save() {
-  if (!changed_) return {};
-  const std::string fresh = file() + ".new";
-  const auto failed = [&fresh] {
-    return std::unexpected(fmt::format("cannot write {}: {}", fresh, errno_text()));
-  };
+std::expected<void, std::string> IsidStore::replace(const std::string& file,
+                                                    std::string_view text) const {
+  const std::string fresh = file + ".new";
   const Fd out(::open(fresh.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600));
-  if (out.get() < 0 || !write_all(out.get(), text()) || ::fsync(out.get()) != 0) return failed();
-  if (::rename(fresh.c_str(), file().c_str()) != 0) return failed();
+  if (out.get() < 0 || !write_all(out.get(), text) || ::fsync(out.get()) != 0 ||
+      ::rename(fresh.c_str(), file.c_str()) != 0) {
+    return std::unexpected(fmt::format("cannot write {}: {}", fresh, errno_text()));
+  }
+  return sync_directory();
+}
+
+std::expected<void, std::string> IsidStore::sync_directory() const {
   const Fd directory(::open(directory_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (directory.get() < 0 || ::fsync(directory.get()) != 0) return failed();
-  changed_ = false;
+  if (directory.get() < 0 || ::fsync(directory.get()) != 0) {
+    return std::unexpected(fmt::format("cannot sync {}: {}", directory_, errno_text()));
+  }
   return {};
 }
 

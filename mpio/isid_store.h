@@ -3,16 +3,28 @@
 // reinstates the one that a crash of this daemon left behind, and no two sessions ever share one.
 //
 // An ISID of type 10b (RFC 7143 11.12.5): 24 random bits, drawn once for this node and daemon, and
-// a qualifier of 16 bits that is given to one (device, portal, source, index) for ever.
+// a qualifier of 16 bits that is given to one Owner for ever.
 //
-// Owner: main. Blocking; used at the start only, and by nobody at the same time.
+// It also knows which sessions an earlier process may have left at their targets with writes of
+// unknown fate: all that ever carried I/O, unless its orderly end says of a session that it left
+// none. That it says so by a file whose absence means the rest keeps a full disk from being a
+// reason not to start.
+//
+//   STATE_DIR/isids    a line for each: qualifier, portal group tag of its sessions, owner
+//   STATE_DIR/closed   qualifiers of sessions without such writes; gone while a daemon runs
+//
+// Owner: main. Blocking; used by one thread at a time.
 
 #include <cstdint>
 #include <expected>
 #include <map>
 #include <memory>
+#include <optional>
+#include <set>
+#include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "common/base/random.h"
 
@@ -29,28 +41,58 @@ class IsidStore {
   IsidStore& operator=(const IsidStore&) = delete;
 
   struct Owner {
-    std::string_view device;
-    std::string_view portal;  // "10.1.0.10:3260"
-    std::string_view source;  // empty: the kernel chooses
-    uint32_t index = 0;       // of several sessions with one portal
+    std::string initiator;  // its name
+    std::string device;
+    std::string target;  // its name
+    std::string portal;  // "10.1.0.10:3260"
+    std::string source;  // empty: the kernel chooses
+    uint32_t index = 0;  // of several sessions with one portal
+    auto operator<=>(const Owner&) const = default;
   };
-  // 48 bits. A new one is durable once save() has succeeded, and must not be used before.
-  std::expected<uint64_t, std::string> assign(const Owner& owner);
-  std::expected<void, std::string> save();
+  struct Left {
+    Owner owner;
+    uint64_t isid = 0;
+    uint16_t portal_group_tag = 0;
+  };
+  // Of earlier processes, as it was at open().
+  const std::vector<Left>& left() const { return left_; }
 
-  size_t count() const { return qualifiers_.size(); }
+  // 48 bits. Must not be used before begin() has succeeded.
+  std::expected<uint64_t, std::string> assign(const Owner& owner);
+  // What was assigned is durable, and from now on all sessions count as left behind.
+  std::expected<void, std::string> begin();
+  // The portal group of its sessions; none: it never carried I/O.
+  std::optional<uint16_t> portal_group(uint64_t isid) const;
+  // Durable, before a session of this group carries I/O.
+  std::expected<void, std::string> note_portal_group(uint64_t isid, uint16_t tag);
+  // The end: of all but these ISIDs nothing is left behind.
+  std::expected<void, std::string> close(std::span<const uint64_t> unfenced);
+
+  size_t count() const { return sessions_.size(); }
 
  private:
+  struct Session {
+    uint16_t qualifier = 0;
+    std::optional<uint16_t> portal_group_tag;
+  };
+
   IsidStore(std::string directory, int lock) : directory_(std::move(directory)), lock_(lock) {}
   std::expected<void, std::string> load(base::Random& random);
   bool parse(std::string_view text);
+  void find_left();
   std::string text() const;
+  std::expected<void, std::string> save();
+  std::expected<void, std::string> sync_directory() const;
+  std::expected<void, std::string> replace(const std::string& file, std::string_view text) const;
+  uint64_t isid_of(uint16_t qualifier) const;
   std::string file() const { return directory_ + "/isids"; }
+  std::string closed_file() const { return directory_ + "/closed"; }
 
   std::string directory_;
   int lock_;
-  uint32_t random_ = 0;                         // 24 bits
-  std::map<std::string, uint16_t> qualifiers_;  // by owner
+  uint32_t random_ = 0;  // 24 bits
+  std::map<Owner, Session> sessions_;
+  std::vector<Left> left_;
   uint32_t next_ = 1;
   bool changed_ = false;
 };

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <cstring>
+#include <iterator>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -17,14 +18,14 @@
 #include "common/daemon/command_line.h"
 #include "common/daemon/control_server.h"
 #include "common/daemon/edge_thread.h"
-#include "common/daemon/file_reader.h"
+#include "common/daemon/file_worker.h"
 #include "common/daemon/notify.h"
 #include "common/daemon/signal_watch.h"
 #include "common/io/netlink_link_watch.h"
 #include "common/io/uring_loop.h"
 #include "mpio/config.h"
 #include "mpio/control_requests.h"
-#include "mpio/isid_store.h"
+#include "mpio/session_book.h"
 
 namespace holdfast::mpio {
 namespace {
@@ -73,7 +74,6 @@ class Daemon final : private io::LinkListener {
   bool open();
   bool open_loops();
   bool make_services();
-  std::expected<std::vector<uint64_t>, std::string> isids_of(const DeviceConfig& device);
   void begin();
   bool start_servers();
   void on_known();
@@ -100,14 +100,14 @@ class Daemon final : private io::LinkListener {
 
   base::SystemRandom random_;
   std::unique_ptr<daemon::SignalWatch> signals_;
-  std::unique_ptr<IsidStore> isids_;
+  std::unique_ptr<SessionBook> sessions_;
   std::unique_ptr<io::UringLoop> loop_;  // of the main thread: signals, links, control
   std::vector<std::unique_ptr<Worker>> workers_;
   std::vector<Member> members_;
   std::unique_ptr<io::NetlinkLinkWatch> links_;
   std::unique_ptr<Control> control_;
   std::unique_ptr<daemon::ControlServer> control_server_;
-  std::unique_ptr<daemon::FileReader> files_;
+  std::unique_ptr<daemon::FileWorker> files_;
   io::TimerOf<Daemon, &Daemon::on_ready_time> ready_timer_{*this};
   io::TimerOf<Daemon, &Daemon::on_stop_limit> stop_timer_{*this};
 };
@@ -119,14 +119,14 @@ bool Daemon::open() {
     return false;
   }
   signals_ = std::move(*signals);
-  files_ = std::make_unique<daemon::FileReader>();
+  files_ = std::make_unique<daemon::FileWorker>();
   signals_->set_step(fmt::format("the session identifiers in {} to be read", config_.state_dir));
-  auto store = IsidStore::open(config_.state_dir, random_);
-  if (!store) {
-    say(store.error());
+  auto book = SessionBook::open(config_.state_dir, random_, *files_);
+  if (!book) {
+    say(book.error());
     return false;
   }
-  isids_ = std::move(*store);
+  sessions_ = std::move(*book);
   signals_->set_step("its threads and buffers to be made");
   return open_loops() && make_services();
 }
@@ -152,21 +152,6 @@ bool Daemon::open_loops() {
   return true;
 }
 
-std::expected<std::vector<uint64_t>, std::string> Daemon::isids_of(const DeviceConfig& device) {
-  std::vector<uint64_t> out;
-  for (const PortalConfig& portal : device.portals) {
-    const std::string address = portal.address.to_string();
-    const std::string source = portal.source ? portal.source->address_to_string() : "";
-    for (uint32_t index = 0; index < device.sessions_per_portal; ++index) {
-      auto isid = isids_->assign(
-          {.device = device.name, .portal = address, .source = source, .index = index});
-      if (!isid) return std::unexpected(isid.error());
-      out.push_back(*isid);
-    }
-  }
-  return out;
-}
-
 bool Daemon::make_services() {
   std::vector<DeviceServiceOptions> made;
   for (const DeviceConfig& device : config_.devices) {
@@ -175,19 +160,16 @@ bool Daemon::make_services() {
     for (const ExportConfig& each : config_.exports) {
       if (each.device == device.name) options.exports.push_back(each);
     }
-    auto isids = isids_of(device);
-    auto extra = isids_->assign({.device = device.name, .portal = "fence-test", .source = ""});
-    if (!isids || !extra) {
-      say(!isids ? isids.error() : extra.error());
+    io::Loop& loop = *workers_[made.size() % workers_.size()]->loop;
+    if (auto taken = sessions_->enter(config_.devices, options, loop); !taken) {
+      say(taken.error());
       return false;
     }
-    options.isids = std::move(*isids);
-    options.fence_test_isid = *extra;
     made.push_back(std::move(options));
   }
   // Durable before the first login.
-  if (auto saved = isids_->save(); !saved) {
-    say(saved.error());
+  if (auto begun = sessions_->begin(); !begun) {
+    say(begun.error());
     return false;
   }
   for (size_t i = 0; i < made.size(); ++i) {
@@ -222,6 +204,13 @@ int Daemon::run() {
   signals_->set_step("the threads of the devices");
   for (const auto& worker : workers_) worker->loop->stop();
   for (const auto& worker : workers_) worker->thread.join();
+  signals_->set_step(
+      fmt::format("the session identifiers in {} to be put away", config_.state_dir));
+  std::vector<uint64_t> unfenced;
+  for (const Member& member : members_) {
+    std::ranges::copy(member.service->unfenced_sessions(), std::back_inserter(unfenced));
+  }
+  sessions_->close(std::move(unfenced));
   control_.reset();
   links_.reset();
   members_.clear();

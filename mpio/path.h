@@ -26,6 +26,8 @@ struct PathSettings {
   std::string name;  // "10.1.0.10:3260", unique in its device
   initiator::Session::Options session;
   uint64_t lun = 0;  // the field
+  // The portal group of which it is durable that its sessions carry I/O: DeviceOptions::note_group.
+  std::optional<uint16_t> noted_group;
 };
 
 // What the device does for its paths. Calls of a path's own may follow from within.

@@ -14,7 +14,7 @@
 #include "common/base/log.h"
 #include "common/daemon/command_line.h"
 #include "common/daemon/edge_thread.h"
-#include "common/daemon/file_reader.h"
+#include "common/daemon/file_worker.h"
 #include "common/daemon/notify.h"
 #include "common/daemon/signal_watch.h"
 #include "common/io/backing_opener.h"
@@ -84,7 +84,7 @@ class Daemon {
   std::vector<std::unique_ptr<Shard>> shards_;
   std::unique_ptr<daemon::ControlServer> control_server_;
   std::unique_ptr<MetricsServer> metrics_server_;
-  std::unique_ptr<daemon::FileReader> files_;
+  std::unique_ptr<daemon::FileWorker> files_;
 };
 
 bool Daemon::open() {
@@ -94,7 +94,7 @@ bool Daemon::open() {
     return false;
   }
   signals_ = std::move(*signals);
-  files_ = std::make_unique<daemon::FileReader>();
+  files_ = std::make_unique<daemon::FileWorker>();
   signals_->set_step(fmt::format("the state store in {} to open", config_.state_dir));
   auto store = open_state_store({.state_dir = config_.state_dir}, random_);
   if (!store) {

@@ -61,6 +61,9 @@ struct ConnectOptions {
   // window shut, though its kernel answers: docs/event_loop.md.
   Duration user_timeout{0};
   uint32_t not_sent_low_water = 0;  // TCP_NOTSENT_LOWAT, bytes; zero: the kernel's value
+  // When this process ends without a close(), however it ends, the kernel resets the connection and
+  // forgets what it has not sent. Else it goes on sending for minutes, for a process that is gone.
+  bool reset_at_exit = false;
 };
 
 // What the kernel knows about a TCP connection's way to its peer.

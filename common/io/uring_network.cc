@@ -61,6 +61,11 @@ base::Result<> bind_to_source(Socket socket, const Endpoint& source) {
                     "this host does not have the source address", errno);
 }
 
+void set_reset_on_close(Socket socket, bool reset) {
+  const linger how{.l_onoff = reset ? 1 : 0, .l_linger = 0};
+  setsockopt(socket, SOL_SOCKET, SO_LINGER, &how, sizeof(how));
+}
+
 base::Result<> apply(Socket socket, const ConnectOptions& options) {
   set_stream_options(socket);
   // Before the source address: one of IPv6's link-local addresses means something on a link only.
@@ -74,6 +79,7 @@ base::Result<> apply(Socket socket, const ConnectOptions& options) {
     set_option(socket, IPPROTO_TCP, TCP_NOTSENT_LOWAT,
                static_cast<int>(options.not_sent_low_water));
   }
+  if (options.reset_at_exit) set_reset_on_close(socket, true);
   return {};
 }
 
@@ -172,10 +178,7 @@ void UringLoop::shutdown(Socket socket) { ::shutdown(socket, SHUT_RDWR); }
 void UringLoop::shutdown_send(Socket socket) { ::shutdown(socket, SHUT_WR); }
 
 void UringLoop::close(Socket socket, bool reset) {
-  if (reset) {
-    const linger now{.l_onoff = 1, .l_linger = 0};
-    setsockopt(socket, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
-  }
+  set_reset_on_close(socket, reset);  // also off: ConnectOptions::reset_at_exit
   ::close(socket);
 }
 

@@ -13,7 +13,7 @@ namespace {
 
 using namespace std::chrono_literals;
 
-constexpr uint32_t kMaxRestarts = 4;  // a killed target's memory stays
+constexpr uint32_t kMaxRestarts = 4;  // a killed target's memory stays, and a host's
 constexpr Duration kSettleTime = 120s;
 constexpr Duration kShutdownTime = 60s;
 constexpr size_t kMaxHosts = 2;
@@ -28,6 +28,8 @@ struct DevicePlan {
   mpio::DeviceOptions device;
   size_t hosts = 1;
   bool kills = false, pauses = false, slow_disk = false;
+  bool crashes = false;        // of the hosts
+  bool forgets_crash = false;  // the next process does not know of the one before
 };
 
 DevicePlan make_device_plan(const SeedRun& run, base::Random& random) {
@@ -59,6 +61,8 @@ DevicePlan make_device_plan(const SeedRun& run, base::Random& random) {
   }
   plan.hosts = sabotage.empty() && run.seed % 5 == 0 ? 2 : 1;
   if (plan.hosts > 1) plan.device.ghost_tracked = false;  // who shares waits for ghosts himself
+  plan.crashes = sabotage == "forget" || (sabotage.empty() && run.seed % 3 == 0);
+  plan.forgets_crash = sabotage == "forget";
   if (sabotage == "fence") plan.device.fence = false;
   if (sabotage == "hold") {
     plan.device.target = {.drains_on_reinstatement = false, .unit_reset_waits = false};
@@ -91,9 +95,9 @@ class DeviceSimulation {
     const mpio::DeviceCounters& counters = users_.front()->counters();
     verdict.summary = fmt::format(
         "{} requests, {} unknown, {} failovers, {} fences ({} by time), {} reissued, {} ghost "
-        "waits, {} kills, {} events",
+        "waits, {} kills, {} crashes, {} events",
         judge_.commands, judge_.unknown, counters.failovers, counters.fences,
-        counters.fences_by_time, counters.reissued_writes, counters.ghost_waits, kills_,
+        counters.fences_by_time, counters.reissued_writes, counters.ghost_waits, kills_, crashes_,
         world_.events_run());
     verdict.breaches = judge_.breaches();
     return verdict;
@@ -103,6 +107,7 @@ class DeviceSimulation {
   void set_up();
   void misbehave();
   void network_fault();
+  void crash_host(size_t host);
   void heal();
   bool settle(const char* when);
 
@@ -113,7 +118,7 @@ class DeviceSimulation {
   Judge judge_;
   std::unique_ptr<TargetHost> target_;
   std::vector<std::shared_ptr<DeviceUser>> users_;
-  uint32_t kills_ = 0;
+  uint32_t kills_ = 0, crashes_ = 0;
 };
 
 void DeviceSimulation::set_up() {
@@ -137,6 +142,7 @@ void DeviceSimulation::set_up() {
     options.depth = 1 + static_cast<uint32_t>(world_.random().below(24));
     options.timeout_percent = static_cast<uint32_t>(world_.random().below(40));
     options.cancel_percent = static_cast<uint32_t>(world_.random().below(8));
+    options.crashes = plan_.crashes;
     users_.push_back(std::make_shared<DeviceUser>(judge_, fabric_, options));
     users_.back()->start();
   }
@@ -178,7 +184,30 @@ bool DeviceSimulation::settle(const char* when) {
   return false;
 }
 
+// Its process is killed, and another one started.
+void DeviceSimulation::crash_host(size_t host) {
+  ++crashes_;
+  std::shared_ptr<DeviceUser>& user = users_[host];
+  DeviceUser::Options next = user->crash();
+  SimProcess::bury(std::move(user));
+  next.device.left.clear();
+  for (const auto& [isid, tag] : next.legacy.noted_groups) {
+    if (plan_.forgets_crash) break;
+    next.device.left.push_back({.path = "of an earlier process",
+                                .initiator_name = "iqn.2026-11.org.holdfast:" + next.host,
+                                .isid = isid,
+                                .portal_group_tag = tag});
+  }
+  user = std::make_shared<DeviceUser>(judge_, fabric_, next);
+  world_.after(world_.between(0ms, 2s), [this, host, started = user.get()] {
+    if (users_[host].get() == started) started->start();
+  });
+}
+
 void DeviceSimulation::misbehave() {
+  if (plan_.crashes && crashes_ < kMaxRestarts && world_.random().below(10) == 0) {
+    return crash_host(world_.random().below(users_.size()));
+  }
   const uint64_t dice = world_.random().below(8);
   if (dice < 6) return network_fault();
   if (dice == 6 && plan_.pauses && target_->listening()) {
@@ -240,7 +269,8 @@ SeedVerdict simulate_device(const SeedRun& run) {
 }  // namespace holdfast::sim
 
 int main(int count, char** values) {
-  return holdfast::sim::run_seed_program(
-      {.name = "sim_device", .sabotages = {"fence", "hold"}, .run = holdfast::sim::simulate_device},
-      count, values);
+  return holdfast::sim::run_seed_program({.name = "sim_device",
+                                          .sabotages = {"fence", "hold", "forget"},
+                                          .run = holdfast::sim::simulate_device},
+                                         count, values);
 }

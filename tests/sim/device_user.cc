@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <utility>
 
 #include "common/scsi/report_luns.h"
 #include "tests/sim/target_host.h"
@@ -17,8 +18,10 @@ constexpr Duration kTickMax = 20ms;
 constexpr uint64_t kHotBlocks = 24;  // where requests meet each other and each other's ghosts
 constexpr uint64_t kMostBlocks = 64;
 constexpr uint64_t kPoolBytes = 4 * 1024 * 1024;
+using Noted = mpio::DeviceOptions::Noted;
 
-mpio::DeviceOptions with_paths(const DeviceUser::Options& options) {
+mpio::DeviceOptions with_paths(const DeviceUser::Options& options,
+                               std::function<void(uint64_t, uint16_t, Noted)> note_group) {
   mpio::DeviceOptions device = options.device;
   device.name = "disk";
   device.lun = options.lun;
@@ -29,8 +32,13 @@ mpio::DeviceOptions with_paths(const DeviceUser::Options& options) {
     path.session.login.initiator_name = "iqn.2026-11.org.holdfast:" + options.host;
     path.session.login.target_name = kTargetName;
     path.session.login.isid = 0x80'0000'000000 + i;
+    if (const auto noted = options.legacy.noted_groups.find(path.session.login.isid);
+        noted != options.legacy.noted_groups.end()) {
+      path.noted_group = noted->second;
+    }
     device.paths.push_back(std::move(path));
   }
+  if (options.crashes) device.note_group = std::move(note_group);
   return device;
 }
 
@@ -39,6 +47,7 @@ mpio::DeviceOptions with_paths(const DeviceUser::Options& options) {
 DeviceUser::DeviceUser(Judge& judge, SimFabric& fabric, Options options)
     : judge_(judge),
       options_(std::move(options)),
+      noted_groups_(options_.legacy.noted_groups),
       world_(judge.world()),
       process_(world_.make_process(options_.host)),
       loop_(process_.make_loop()),
@@ -47,8 +56,17 @@ DeviceUser::DeviceUser(Judge& judge, SimFabric& fabric, Options options)
       random_(world_.fork_random()),
       device_random_(world_.fork_random()),
       buffers_(io::BufferPool::create(kPoolBytes).value()),
-      device_({loop_, network_, device_random_}, *buffers_, with_paths(options_)),
-      unit_(*judge.units().front()) {
+      device_({loop_, network_, device_random_}, *buffers_,
+              with_paths(options_,
+                         [this](uint64_t isid, uint16_t tag, Noted noted) {
+                           const bool done = random_.below(8) != 0;  // else the disk is full
+                           if (done) noted_groups_[isid] = tag;
+                           loop_.post([done, noted = std::move(noted)]() mutable noexcept {
+                             noted(done);
+                           });
+                         })),
+      unit_(*judge.units().front()),
+      open_(options_.legacy.open) {
   for (uint32_t i = 0; i < options_.depth; ++i) {
     operations_.push_back(std::make_unique<Operation>(*this));
   }
@@ -68,14 +86,44 @@ void DeviceUser::start() {
   });
 }
 
+DeviceUser::Options DeviceUser::crash() {
+  Options next = options_;
+  const Duration now = world_.now();
+  for (const auto& operation : operations_) {
+    if (!operation->request.busy()) continue;
+    if (operation->read != 0) unit_.data.cancel_read(operation->read);
+    if (operation->write != 0) open_.push_back({operation->write, operation->range, now});
+  }
+  process_.kill();
+  next.legacy = {.noted_groups = noted_groups_, .open = open_};
+  return next;
+}
+
+// Nothing of the process before lands once the device has fenced it.
+void DeviceUser::await_legacy() {
+  if (std::exchange(legacy_awaited_, true)) return;
+  for (const Open& each : options_.legacy.open) {
+    device_.wait_ghosts(each.range.first * DataModel::kSectorBytes,
+                        each.range.count * DataModel::kSectorBytes,
+                        [this, write = each.write](base::Result<> gone) noexcept {
+                          if (gone.has_value()) write_gone(write);
+                        });
+  }
+}
+
+void DeviceUser::write_gone(WriteId write) {
+  unit_.data.write_failed(write, world_.now());
+  std::erase_if(open_, [write](const Open& each) { return each.write == write; });
+}
+
 void DeviceUser::stop() {
   stopping_ = true;
   loop_.post([this]() noexcept { device_.stop([this]() noexcept { stopped_ = true; }); });
 }
 
 bool DeviceUser::settled() const {
-  return busy_ == 0 && !verifying_ && open_.empty() && device_.ghosts().empty() &&
-         device_.fences().empty() &&
+  return busy_ == 0 && !verifying_ && legacy_awaited_ && open_.empty() &&
+         device_.ghosts().empty() && device_.fences().empty() &&
          std::ranges::all_of(device_.paths(), [](const auto& path) { return path->carries_io(); });
 }
 
@@ -91,6 +139,7 @@ void DeviceUser::on_link(const io::LinkEvent& event) noexcept {
 
 void DeviceUser::on_tick() noexcept {
   if (stopping_) return;
+  if (device_.known()) await_legacy();
   for (const auto& operation : operations_) {
     if (!device_.known()) break;
     if (!quiet_ && !operation->request.busy() && random_.below(3) != 0) issue_one(*operation);
@@ -275,9 +324,7 @@ void DeviceUser::write_ended(Operation& operation, int32_t result) {
   open_.push_back({write, operation.range, now});
   device_.wait_ghosts(operation.request.offset, operation.request.length,
                       [this, write](base::Result<> gone) noexcept {
-                        if (!gone.has_value()) return;  // the device ends
-                        unit_.data.write_failed(write, world_.now());
-                        std::erase_if(open_, [&](const Open& each) { return each.write == write; });
+                        if (gone.has_value()) write_gone(write);  // else the device ends
                       });
 }
 

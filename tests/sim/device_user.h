@@ -3,6 +3,7 @@
 // the model judges the answers, and what an error says about what may still land. It owns the LUN
 // alone.
 
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -14,9 +15,21 @@
 
 namespace holdfast::sim {
 
-// Owner: the test. Runs in a process of its own, which is never killed.
+// Owner: the test. Runs in a process of its own.
 class DeviceUser final : public io::LinkListener {
  public:
+  // A write of which nobody knows whether it will land: until its ghost is gone, or a later write
+  // to the same place is done.
+  struct Open {
+    WriteId write;
+    DataModel::Range range;
+    Duration ended;
+  };
+  // What outlives its process: on its disk, and what the test knows of it.
+  struct Legacy {
+    std::map<uint64_t, uint16_t> noted_groups;  // by ISID: DeviceOptions::note_group
+    std::vector<Open> open;
+  };
   struct Options {
     std::string host = "hv1";
     std::vector<std::string> addresses;  // of the host: one a path
@@ -29,6 +42,8 @@ class DeviceUser final : public io::LinkListener {
     // about plain writes of two hosts.
     bool shared = false;
     uint32_t timeout_percent = 20, cancel_percent = 5;  // of the requests
+    bool crashes = false;                               // it keeps what a next process must know
+    Legacy legacy;                                      // of the process before
   };
   DeviceUser(Judge& judge, SimFabric& fabric, Options options);
   ~DeviceUser() override;
@@ -41,6 +56,8 @@ class DeviceUser final : public io::LinkListener {
   void verify();  // reads everything; settled() again when done
   void stop();    // then it may be destroyed once stopped()
   bool stopped() const { return stopped_; }
+  // Its process is killed. What is left is for the one that is made with these options.
+  Options crash();
   std::string describe() const;
   const mpio::DeviceCounters& counters() const { return device_.counters(); }
 
@@ -60,14 +77,8 @@ class DeviceUser final : public io::LinkListener {
     std::vector<io::Extent> extents;
     io::BlockRequestOf<Operation, &Operation::on_done> request;
   };
-  // A write of which nobody knows whether it will land: until its ghost is gone, or a later write
-  // to the same place is done.
-  struct Open {
-    WriteId write;
-    DataModel::Range range;
-    Duration ended;
-  };
-
+  void await_legacy();
+  void write_gone(WriteId write);
   void on_tick() noexcept;
   void on_link(const io::LinkEvent& event) noexcept override;
   void issue_one(Operation& operation);
@@ -83,6 +94,8 @@ class DeviceUser final : public io::LinkListener {
 
   Judge& judge_;
   const Options options_;
+  std::map<uint64_t, uint16_t> noted_groups_;
+  bool legacy_awaited_ = false;
   SimWorld& world_;
   SimProcess& process_;
   SimLoop& loop_;

@@ -197,6 +197,7 @@ base::Result<io::Socket> SimFabric::open_stream(SimLoop& loop, const io::Endpoin
   end.peer = peer;
   end.local = with_port(options.source, next_port_++);
   end.user_timeout = options.user_timeout;
+  end.reset_at_exit = options.reset_at_exit;
   if (next_port_ < 40'000) next_port_ = 40'000;
   return end.id;
 }
@@ -400,7 +401,7 @@ void SimFabric::on_process_ended(SimProcess& process, bool power_lost) {
     } else if (end->kind == Kind::listener) {
       close_listener(*end);
     } else {
-      close_stream(*end, false);
+      close_stream(*end, end->reset_at_exit);
     }
   }
 }

@@ -118,6 +118,7 @@ class SimFabric final : public ProcessWatcher {
     io::Endpoint local, peer;
     bool local_only = false;  // a Unix socket
     Duration user_timeout{0};
+    bool reset_at_exit = false;
     Meter meter;
     io::Socket remote = io::kNoSocket;
     int error = 0;        // errno that ended the connection

@@ -110,8 +110,11 @@ class NoProof(OddCase):
     def test_the_login_to_another_portal_group_does_not_either(self):
         write = self.lost(lambda target: target.portal(1), {
             "portal_groups": TWO_GROUPS, "targets": [TargetName(portal_groups=[1, 2])]}, "20s")
-        self.wait_for("ACTIVE", "ACTIVE", deadline=15)
+        self.wait_until(lambda: list(self.mpio.paths().values())[0]["why"] ==
+                        "its last session, of another portal group, is not fenced yet",
+                        "the path has logged in", 15)
         self.is_answered_only_after_its_end(write)
+        self.wait_for("ACTIVE", "ACTIVE")
 
 
 class AccessStates(OddCase):

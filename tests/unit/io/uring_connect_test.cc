@@ -72,6 +72,17 @@ TEST_F(UringConnectTest, ConnectsAsTheOptionsSay) {
   EXPECT_NE(fcntl(client_, F_GETFD) & FD_CLOEXEC, 0);
 }
 
+TEST_F(UringConnectTest, IsResetWhenTheProcessEndsIfAskedFor) {
+  establish({.reset_at_exit = true});
+  const auto at_exit = option<linger>(SOL_SOCKET, SO_LINGER);
+  EXPECT_EQ(at_exit.l_onoff, 1);
+  EXPECT_EQ(at_exit.l_linger, 0);
+  // An orderly close() still is one: the peer reads to the end.
+  loop().close(std::exchange(client_, kNoSocket), false);
+  uint8_t byte = 0;
+  EXPECT_EQ(::recv(server_, &byte, 1, 0), 0);
+}
+
 TEST_F(UringConnectTest, TheSourceIsTheKernelsChoiceUnlessItIsGiven) {
   establish();
   EXPECT_EQ(loop().local_endpoint(client_).address_to_string(), "127.0.0.1");

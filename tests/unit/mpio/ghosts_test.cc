@@ -56,6 +56,25 @@ TEST(Ghosts, AreFoundByRange) {
   EXPECT_EQ(ghosts.size(), 2u) << "nothing is no ghost";
 }
 
+TEST(Ghosts, OfAnEarlierProcessHoldReadsToo) {
+  using Kind = io::BlockRequest::Kind;
+  Ghosts ghosts;
+  EXPECT_FALSE(ghosts.hold(Kind::write, {0, 512}));
+  ghosts.add(ghost(8192, 4096));
+  EXPECT_TRUE(ghosts.hold(Kind::write, {8192, 512}));
+  EXPECT_FALSE(ghosts.hold(Kind::read, {8192, 512}));
+  Ghosts::Ghost left = ghost(0, UINT64_MAX, {.path = 0, .incarnation = kLeftBehind});
+  left.left_behind = true;
+  ghosts.add(left);
+  EXPECT_TRUE(ghosts.hold(Kind::read, {8192, 512}));
+  EXPECT_TRUE(ghosts.hold(Kind::read, {uint64_t{1} << 50, 512}));
+  EXPECT_FALSE(ghosts.hold(Kind::flush, {0, 0}));
+  ghosts.clear_session(kFirst);
+  EXPECT_TRUE(ghosts.hold(Kind::read, {8192, 512})) << "another session's";
+  ghosts.clear_session(left.session);
+  EXPECT_FALSE(ghosts.hold(Kind::write, {8192, 512}));
+}
+
 TEST(Ghosts, AFenceClearsItsSessionOnly) {
   Ghosts ghosts;
   ghosts.add(ghost(0, 4096));

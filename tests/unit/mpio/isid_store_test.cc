@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 
+#include <array>
 #include <filesystem>
 #include <fstream>
 #include <set>
@@ -12,7 +13,11 @@
 namespace holdfast::mpio {
 namespace {
 
+using testing::ElementsAre;
 using testing::HasSubstr;
+using testing::IsEmpty;
+using testing::SizeIs;
+using testing::UnorderedElementsAre;
 
 class IsidStoreTest : public testing::Test {
  protected:
@@ -45,47 +50,57 @@ class IsidStoreTest : public testing::Test {
 
 TEST_F(IsidStoreTest, EachOwnerHasItsOwnForEver) {
   std::vector<IsidStore::Owner> owners = {
-      {.device = "a", .portal = "10.1.0.10:3260", .source = "10.1.0.1"},
-      {.device = "b", .portal = "10.1.0.10:3260", .source = "10.1.0.1"},
-      {.device = "a", .portal = "10.2.0.10:3260", .source = "10.1.0.1"},
-      {.device = "a", .portal = "10.1.0.10:3260", .source = "10.2.0.1"},
-      {.device = "a", .portal = "10.1.0.10:3260", .source = ""},
-      {.device = "a", .portal = "10.1.0.10:3260", .source = "10.1.0.1", .index = 1}};
+      {.initiator = "i", .device = "a", .portal = "10.1.0.10:3260", .source = "10.1.0.1"},
+      {.initiator = "i",
+       .device = "a",
+       .target = "t",
+       .portal = "10.1.0.10:3260",
+       .source = "10.1.0.1"},
+      {.initiator = "i", .device = "b", .portal = "10.1.0.10:3260", .source = "10.1.0.1"},
+      {.initiator = "i", .device = "a", .portal = "10.2.0.10:3260", .source = "10.1.0.1"},
+      {.initiator = "i", .device = "a", .portal = "10.1.0.10:3260", .source = "10.2.0.1"},
+      {.initiator = "i", .device = "a", .portal = "10.1.0.10:3260", .source = ""},
+      {.initiator = "i",
+       .device = "a",
+       .portal = "10.1.0.10:3260",
+       .source = "10.1.0.1",
+       .index = 1}};
   std::vector<uint64_t> first;
   {
     const auto store = open();
     for (const auto& owner : owners) first.push_back(store->assign(owner).value());
-    ASSERT_TRUE(store->save().has_value());
+    ASSERT_TRUE(store->begin().has_value());
   }
   EXPECT_EQ(std::set<uint64_t>(first.begin(), first.end()).size(), owners.size());
   const auto store = open();
   // In another order, and with a new one between.
-  const uint64_t fresh = store->assign({.device = "c", .portal = "p"}).value();
+  const uint64_t fresh = store->assign({.initiator = "i", .device = "c", .portal = "p"}).value();
   for (size_t i = owners.size(); i-- > 0;) EXPECT_EQ(store->assign(owners[i]).value(), first[i]);
   EXPECT_EQ(std::ranges::count(first, fresh), 0);
 }
 
 TEST_F(IsidStoreTest, AreOfTheRandomType) {
   const auto store = open();
-  const uint64_t isid = store->assign({.device = "a", .portal = "p"}).value();
+  const uint64_t isid = store->assign({.initiator = "i", .device = "a", .portal = "p"}).value();
   EXPECT_EQ(isid >> 46, 2u);
   EXPECT_EQ(isid >> 40 & 0x3f, 0u);
   EXPECT_EQ(isid & 0xffff, 1u);
   const std::string other = state_;
   state_ = directory_ + "/b";
   const auto second = open();
-  EXPECT_NE(second->assign({.device = "a", .portal = "p"}).value() >> 16, isid >> 16);
+  EXPECT_NE(second->assign({.initiator = "i", .device = "a", .portal = "p"}).value() >> 16,
+            isid >> 16);
 }
 
 TEST_F(IsidStoreTest, NumbersOfWhatIsGoneAreNotUsedAgain) {
   uint64_t old = 0;
   {
     const auto store = open();
-    old = store->assign({.device = "gone", .portal = "p"}).value();
-    ASSERT_TRUE(store->save().has_value());
+    old = store->assign({.initiator = "i", .device = "gone", .portal = "p"}).value();
+    ASSERT_TRUE(store->begin().has_value());
   }
   const auto store = open();
-  EXPECT_NE(store->assign({.device = "new", .portal = "p"}).value(), old);
+  EXPECT_NE(store->assign({.initiator = "i", .device = "new", .portal = "p"}).value(), old);
   EXPECT_EQ(store->count(), 2u);
 }
 
@@ -102,7 +117,7 @@ TEST_F(IsidStoreTest, DamageIsFoundAndLeftAlone) {
     for (const char* name : {"a", "b", "c"}) {
       ASSERT_TRUE(store->assign({.device = name, .portal = "p"}).has_value());
     }
-    ASSERT_TRUE(store->save().has_value());
+    ASSERT_TRUE(store->begin().has_value());
   }
   const std::string good = content();
   for (size_t i = 0; i < good.size(); ++i) {
@@ -122,14 +137,107 @@ TEST_F(IsidStoreTest, DamageIsFoundAndLeftAlone) {
   EXPECT_EQ(open_error(), "opened");
 }
 
+// --- what an earlier process has left ---
+
+class LeftSessionsTest : public IsidStoreTest {
+ protected:
+  LeftSessionsTest() {
+    const auto store = open();
+    for (size_t i = 0; i < isids_.size(); ++i) isids_[i] = store->assign(owners_[i]).value();
+    EXPECT_TRUE(store->begin().has_value());
+    EXPECT_TRUE(store->note_portal_group(isids_[0], 1).has_value());
+    EXPECT_TRUE(store->note_portal_group(isids_[1], 65535).has_value());
+  }
+  // The next process: what it finds, and what it does.
+  std::vector<uint64_t> left() {
+    std::vector<uint64_t> out;
+    for (const IsidStore::Left& each : open()->left()) out.push_back(each.isid);
+    return out;
+  }
+  void run(std::span<const uint64_t> unfenced) {
+    const auto store = open();
+    ASSERT_TRUE(store->begin().has_value());
+    ASSERT_TRUE(store->close(unfenced).has_value());
+  }
+
+  std::array<IsidStore::Owner, 3> owners_ = {
+      {{.initiator = "i",
+        .device = "a",
+        .target = "t",
+        .portal = "10.1.0.10:3260",
+        .source = "10.1.0.1"},
+       {.initiator = "i", .device = "a", .target = "t", .portal = "10.2.0.10:3260", .source = ""},
+       {.initiator = "i", .device = "a", .target = "t", .portal = "10.2.0.10:3260", .index = 1}}};
+  std::array<uint64_t, 3> isids_{};
+};
+
+TEST_F(LeftSessionsTest, AllThatCarriedIoUnlessTheProcessEndsInOrder) {
+  const auto store = open();
+  ASSERT_EQ(store->left().size(), 2u);  // the third never logged in
+  for (const IsidStore::Left& each : store->left()) {
+    const size_t i = each.isid == isids_[0] ? 0 : 1;
+    EXPECT_EQ(each.isid, isids_[i]);
+    EXPECT_EQ(each.owner, owners_[i]);
+    EXPECT_EQ(each.portal_group_tag, i == 0 ? 1 : 65535);
+  }
+  EXPECT_EQ(store->portal_group(isids_[1]), 65535);
+  EXPECT_EQ(store->portal_group(isids_[2]), std::nullopt);
+}
+
+TEST_F(LeftSessionsTest, NothingAfterAnOrderlyEnd) {
+  run({});
+  EXPECT_THAT(left(), IsEmpty());
+}
+
+TEST_F(LeftSessionsTest, WhatAnOrderlyEndCouldNotFence) {
+  run({{isids_[1]}});
+  EXPECT_THAT(left(), ElementsAre(isids_[1]));
+}
+
+TEST_F(LeftSessionsTest, AllAgainOnceIoMayBegin) {
+  run({});
+  {
+    const auto store = open();
+    EXPECT_THAT(store->left(), IsEmpty());
+    ASSERT_TRUE(store->begin().has_value());
+  }
+  EXPECT_THAT(left(), UnorderedElementsAre(isids_[0], isids_[1]));
+}
+
+TEST_F(LeftSessionsTest, ADamagedNoteOfTheEndSaysNothing) {
+  run({});
+  const std::string file = state_ + "/closed";
+  std::ostringstream text;
+  text << std::ifstream(file).rdbuf();
+  const std::string good = text.str();
+  for (size_t i = 0; i < good.size(); ++i) {
+    std::string bad = good;
+    bad[i] = static_cast<char>(bad[i] ^ 1);
+    std::ofstream(file, std::ios::trunc) << bad;
+    EXPECT_THAT(left(), SizeIs(2)) << "byte " << i;
+    std::ofstream(file, std::ios::trunc) << good.substr(0, i);
+    EXPECT_THAT(left(), SizeIs(2)) << i << " bytes";
+  }
+  std::ofstream(file, std::ios::trunc) << good;
+  EXPECT_THAT(left(), IsEmpty());
+}
+
+TEST_F(LeftSessionsTest, AGroupThatCannotBeNotedIsAnError) {
+  const auto store = open();
+  std::filesystem::create_directory(file() + ".new");  // where the new file would be written
+  EXPECT_THAT(store->note_portal_group(isids_[2], 1).error(), HasSubstr("cannot write"));
+  std::filesystem::remove(file() + ".new");
+  EXPECT_TRUE(store->note_portal_group(isids_[2], 1).has_value());
+}
+
 TEST_F(IsidStoreTest, HalfOfANewFileIsNoDamage) {
   {
     ASSERT_NE(open(), nullptr);
   }
   std::ofstream(file() + ".new") << "half";
   const auto store = open();
-  ASSERT_TRUE(store->assign({.device = "a", .portal = "p"}).has_value());
-  EXPECT_TRUE(store->save().has_value());
+  ASSERT_TRUE(store->assign({.initiator = "i", .device = "a", .portal = "p"}).has_value());
+  EXPECT_TRUE(store->begin().has_value());
   EXPECT_FALSE(std::filesystem::exists(file() + ".new"));
 }
 

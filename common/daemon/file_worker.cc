@@ -1,10 +1,10 @@
-#include "common/daemon/file_reader.h"
+#include "common/daemon/file_worker.h"
 
 #include <utility>
 
 namespace holdfast::daemon {
 
-bool FileReader::submit(io::Task task) {
+bool FileWorker::submit(io::Task task) {
   ++*unfinished_;
   const bool taken =
       worker_->submit([unfinished = unfinished_, task = std::move(task)]() mutable noexcept {

@@ -1,6 +1,6 @@
 #pragma once
-// Reads a daemon's files on a thread of its own, in the order asked for: storage that hangs below
-// one of them must stop neither the control loop nor the control socket.
+// Reads and writes a daemon's files on a thread of its own, in the order asked for: storage that
+// hangs below one of them must stop neither the control loop nor the control socket.
 
 #include <atomic>
 #include <memory>
@@ -10,13 +10,13 @@
 namespace holdfast::daemon {
 
 // Owner: main, which makes it after the SignalWatch. Calls from any thread.
-class FileReader {
+class FileWorker {
  public:
-  FileReader() : worker_(io::BlockingWorker::start()) {}
-  FileReader(const FileReader&) = delete;
-  FileReader& operator=(const FileReader&) = delete;
+  FileWorker() : worker_(io::BlockingWorker::start()) {}
+  FileWorker(const FileWorker&) = delete;
+  FileWorker& operator=(const FileWorker&) = delete;
   // What still runs is not waited for. See busy().
-  ~FileReader() { worker_->finish(); }
+  ~FileWorker() { worker_->finish(); }
 
   // False: too many wait already.
   bool submit(io::Task task);

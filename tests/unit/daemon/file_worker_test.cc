@@ -1,4 +1,4 @@
-#include "common/daemon/file_reader.h"
+#include "common/daemon/file_worker.h"
 
 #include <gtest/gtest.h>
 
@@ -7,10 +7,10 @@
 namespace holdfast::daemon {
 namespace {
 
-TEST(FileReader, IsBusyUntilTheLastTaskHasEnded) {
+TEST(FileWorker, IsBusyUntilTheLastTaskHasEnded) {
   std::promise<void> hang, ended;
   bool first_done = false;
-  FileReader files;
+  FileWorker files;
   EXPECT_FALSE(files.busy());
   ASSERT_TRUE(files.submit([&]() noexcept {
     hang.get_future().wait();
@@ -26,19 +26,19 @@ TEST(FileReader, IsBusyUntilTheLastTaskHasEnded) {
   while (files.busy()) std::this_thread::yield();
 }
 
-TEST(FileReader, ATaskThatHangsHoldsUpNobodysEnd) {
+TEST(FileWorker, ATaskThatHangsHoldsUpNobodysEnd) {
   const auto hang = std::make_shared<std::promise<void>>();
   {
-    FileReader files;
+    FileWorker files;
     ASSERT_TRUE(files.submit([hang]() noexcept { hang->get_future().wait(); }));
     EXPECT_TRUE(files.busy());
   }
   hang->set_value();
 }
 
-TEST(FileReader, RefusesWhenTooManyWait) {
+TEST(FileWorker, RefusesWhenTooManyWait) {
   const auto hang = std::make_shared<std::promise<void>>();
-  FileReader files;
+  FileWorker files;
   size_t taken = 0;
   ASSERT_TRUE(files.submit([hang]() noexcept { hang->get_future().wait(); }));
   while (taken <= io::BlockingWorker::kMaxQueued && files.submit([]() noexcept {})) ++taken;

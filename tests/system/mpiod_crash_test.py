@@ -1,0 +1,140 @@
+"""holdfast-mpiod is killed while a write hangs in the target, and the path of that write does not
+come back: what the next process writes must not be overwritten by it."""
+
+import concurrent.futures
+import time
+
+from holdfast import case, nbd
+from holdfast.mpiod import Device
+from holdfast.target import Disk, slowness
+from holdfast.wire import Wire
+
+BLOCK = 4096
+OLD, NEW = b"\x11" * BLOCK, b"\x22" * BLOCK
+
+
+class CrashCase(case.TestCase):
+    HOLD_S = 1  # the target drains: that time has gone by proves nothing
+
+    def setUp(self):
+        super().setUp()
+        self.fs = self.slowfs()
+        self.store = self.target(disks=[Disk("slow", path=str(self.fs.mount / "slow.img"),
+                                             size="8MiB", extra={"thin": False})])
+        self.wires = [Wire(self.store.portal(path)) for path in (0, 1)]
+        for wire in self.wires:
+            self.addCleanup(wire.close)
+        pool = concurrent.futures.ThreadPoolExecutor(4)
+        self.addCleanup(pool.shutdown)
+        self.addCleanup(self.fs.clear)
+        self.in_background = pool.submit
+        self.mpio = self.mpiod(self.store, devices=[Device(
+            portals=[(wire.address, None) for wire in self.wires],
+            extra={"policy": "failover", "ghost_hold": f"{self.HOLD_S}s"})])
+        self.wait_for("ACTIVE", "ACTIVE")
+
+    def wait_for(self, *states):
+        self.wait_until(lambda: self.mpio.states() == list(states), f"the paths are {states}",
+                        20 * slowness())
+
+    def client(self, device="csv1"):
+        client = nbd.Client(self.mpio.nbd(device), device, deadline=60)
+        self.addCleanup(client.close)
+        return client
+
+    def crash_with_a_write_that_hangs(self):
+        self.fs.add("hang", op="write", hang=True, start=0, end=BLOCK, count=1)
+        self.in_background(self.client().write, 0, OLD)
+        self.wait_until(lambda: self.fs.held() == 1, "the write is in the backing")
+        self.mpio.kill()
+        self.wires[0].cut()
+
+    def waits(self, what):
+        with self.assertRaises(concurrent.futures.TimeoutError,
+                               msg="a write of the killed process may still land"):
+            what.result(3 * self.HOLD_S)
+
+    def next_write_waits(self, device="csv1"):
+        write = self.in_background(self.client(device).write, 0, NEW)
+        self.waits(write)
+        self.fs.clear()
+        write.result(30)
+        self.assertEqual(self.on_disk(), NEW)
+
+    def on_disk(self) -> bytes:
+        return (self.fs.backing / "slow.img").read_bytes()[:BLOCK]
+
+    def explanation(self) -> str:
+        return self.mpio.cli("explain", "csv1").stdout
+
+
+class Killed(CrashCase):
+    def test_its_write_is_fenced_before_anything_is_served(self):
+        self.crash_with_a_write_that_hangs()
+        self.mpio.start()
+        first = self.in_background(self.client().write, 0, NEW)
+        other = self.in_background(self.client().read, 1 << 20, BLOCK)  # who knows where it writes
+        self.waits(first)
+        self.waits(other)
+        self.assertRegex(self.explanation(), "a fence of path .* [(]of an earlier process[)] is "
+                                             "open for .*: reinstate")
+        self.fs.clear()
+        first.result(30)
+        other.result(30)
+        self.assertEqual(self.on_disk(), NEW)
+        time.sleep(0.5)
+        self.assertEqual(self.on_disk(), NEW, "the old write has landed on the new one")
+
+    def test_also_when_its_path_is_not_in_the_configuration_any_more(self):
+        self.crash_with_a_write_that_hangs()
+        del self.mpio.devices_wanted[0].portals[0]
+        self.mpio.rewrite()
+        self.mpio.start()
+        self.next_write_waits()
+
+    def test_also_when_the_device_has_another_name_now(self):
+        self.crash_with_a_write_that_hangs()
+        self.mpio.devices_wanted[0].name = "csv2"
+        self.mpio.rewrite()
+        self.mpio.start()
+        self.next_write_waits("csv2")
+
+    def test_also_when_the_next_process_is_killed_too(self):
+        self.crash_with_a_write_that_hangs()
+        self.mpio.start()
+        self.mpio.kill()
+        self.mpio.start()
+        self.next_write_waits()
+
+    def test_also_when_the_next_process_ends_in_order_before_it_is_fenced(self):
+        self.crash_with_a_write_that_hangs()
+        self.mpio.start()
+        self.mpio.stop()
+        self.mpio.start()
+        self.next_write_waits()
+
+    def test_with_all_its_paths_it_serves_at_once(self):
+        self.client().write(0, OLD)
+        self.mpio.kill()
+        self.mpio.start()
+        self.client().write(0, NEW)
+        self.assertEqual(self.mpio.devices()["csv1"]["fences"], [])
+        self.assertEqual(self.on_disk(), NEW)
+
+
+class Stopped(CrashCase):
+    HOLD_S = 60
+
+    def test_after_an_orderly_end_nothing_is_fenced(self):
+        self.client().write(0, OLD)
+        self.mpio.stop()
+        self.wires[0].cut()
+        self.mpio.start()
+        self.client().write(0, NEW)
+        self.assertEqual(self.mpio.devices()["csv1"]["fences"], [])
+        self.assertNotIn("earlier process", self.mpio.log())
+        self.assertEqual(self.on_disk(), NEW)
+
+
+if __name__ == "__main__":
+    case.main()
