@@ -10,9 +10,12 @@ const char* to_string(FenceStep step) noexcept {
 }
 
 const char* to_string(FenceProof proof) noexcept {
-  constexpr std::array kNames = {"none", "reinstated at a target that drains",
+  constexpr std::array kNames = {"none",
+                                 "reinstated at a target that drains",
                                  "logical unit reset after the session had ended",
-                                 "preempted at a target that drains", "hold time"};
+                                 "logical unit reset after the hold time",
+                                 "preempted at a target that drains",
+                                 "hold time"};
   return kNames[static_cast<size_t>(proof)];
 }
 
@@ -22,8 +25,15 @@ FencePlan::FencePlan(const FenceSituation& situation, io::Instant socket_reset_a
   go_on(now);
 }
 
-bool FencePlan::may_reset_unit() const {
-  if (!old_session_ended_ || situation_.target.unit_reset_waits == Known::no) return false;
+// The survivor is no way to do so.
+bool FencePlan::cannot_end_session() const {
+  return !old_session_ended_ && situation_.survivor &&
+         (!situation_.same_portal_group || refuses(FenceStep::reinstate));
+}
+
+bool FencePlan::may_reset_unit(io::Instant now) const {
+  const bool read_out = old_session_ended_ || (cannot_end_session() && hold_until_ && !held(now));
+  if (!read_out || situation_.target.unit_reset_waits == Known::no) return false;
   return !situation_.in_cluster || situation_.unit_reset_in_cluster;
 }
 
@@ -40,17 +50,16 @@ bool FencePlan::may_prove() const {
                      (!situation_.in_cluster || situation_.unit_reset_in_cluster);
   if (!situation_.survivor) return login || reset;
   if (may_preempt() && !refuses(FenceStep::preempt)) return true;
-  if (old_session_ended_) return reset;
-  return situation_.same_portal_group && !refuses(FenceStep::reinstate) && (login || reset);
+  return old_session_ended_ || cannot_end_session() ? reset : login || reset;
 }
 
-FenceStep FencePlan::choose() const {
+FenceStep FencePlan::choose(io::Instant now) const {
   if (!situation_.survivor) return FenceStep::wait;
   // Also where it proves nothing yet: it ends the session with what the target has not read.
   if (!old_session_ended_ && situation_.same_portal_group && may_try(FenceStep::reinstate)) {
     return FenceStep::reinstate;
   }
-  if (may_reset_unit() && may_try(FenceStep::unit_reset)) return FenceStep::unit_reset;
+  if (may_reset_unit(now) && may_try(FenceStep::unit_reset)) return FenceStep::unit_reset;
   if (may_preempt() && may_try(FenceStep::preempt)) return FenceStep::preempt;
   return FenceStep::wait;
 }
@@ -60,25 +69,24 @@ FenceStep FencePlan::go_on(io::Instant now) {
   if (old_session_ended_ && situation_.target.drains_on_reinstatement == Known::yes) {
     return clear(FenceProof::reinstated);
   }
-  if (hold_until_ && now >= *hold_until_ && !may_prove()) return clear(FenceProof::time);
-  const FenceStep next = choose();
+  if (hold_until_ && !held(now) && !may_prove()) return clear(FenceProof::time);
+  const FenceStep next = choose(now);
   if (next != step_ || !deadline_) begin(next, now);
   return step_;
 }
 
 void FencePlan::begin(FenceStep step, io::Instant now) {
   step_ = step;
-  const bool held = hold_until_ && *hold_until_ > now;
   if (step != FenceStep::wait) {
-    deadline_ = held ? *hold_until_ : now + kFenceStepLimit;
+    deadline_ = held(now) ? *hold_until_ : now + kFenceStepLimit;
     return;
   }
   // What failed may work later, unless the hold comes first.
-  deadline_ = held ? hold_until_ : std::nullopt;
+  deadline_ = held(now) ? hold_until_ : std::nullopt;
   const bool failed = std::ranges::any_of(tries_, [](uint8_t tries) { return tries > 0; });
   if (failed && situation_.survivor) {
     const io::Instant again = now + kFenceRetry;
-    deadline_ = held ? std::min(*hold_until_, again) : again;
+    deadline_ = held(now) ? std::min(*hold_until_, again) : again;
   }
 }
 
@@ -94,7 +102,9 @@ FenceStep FencePlan::on_answer(FenceStep step, FenceOutcome outcome, io::Instant
   if (outcome == FenceOutcome::done) {
     // Facts, whatever the plan does meanwhile. It resets and preempts only where that is a proof.
     if (step == FenceStep::reinstate) old_session_ended_ = true;
-    if (step == FenceStep::unit_reset && may_reset_unit()) return clear(FenceProof::unit_reset);
+    if (step == FenceStep::unit_reset && may_reset_unit(now)) {
+      return clear(old_session_ended_ ? FenceProof::unit_reset : FenceProof::late_reset);
+    }
     if (step == FenceStep::preempt && may_preempt()) return clear(FenceProof::preempted);
   } else if (step == step_ && step != FenceStep::wait) {
     ++tries_[index(step)];

@@ -19,7 +19,8 @@ enum class FenceStep : uint8_t {
   // fence's and not the login's: a target that drains answers only when it has.
   reinstate,
   // F2: LOGICAL UNIT RESET on a surviving session, once the old session has ended. Before, commands
-  // that the target has not read yet would run after it.
+  // that the target has not read yet would run after it. Where the old session cannot be ended
+  // (another portal group), after the hold: the target has read by then what ever came to it.
   unit_reset,
   // F3: PREEMPT AND ABORT of the dead session's key.
   preempt,
@@ -37,6 +38,7 @@ enum class FenceProof : uint8_t {
   none,
   reinstated,  // by a target that drains
   unit_reset,  // after the session had ended
+  late_reset,  // after the hold
   preempted,   // at a target that drains then
   time,        // the hold has gone by since the socket was reset, and nothing better can be had
 };
@@ -84,13 +86,15 @@ class FencePlan {
 
  private:
   static size_t index(FenceStep step) { return static_cast<size_t>(step); }
-  bool may_reset_unit() const;
+  bool may_reset_unit(io::Instant now) const;
+  bool held(io::Instant now) const { return hold_until_ && now < *hold_until_; }
+  bool cannot_end_session() const;
   bool may_preempt() const;
   bool may_try(FenceStep step) const { return tries_[index(step)] < kFenceTries; }
   // Once a step has been refused so often, what is known of the target does not count any more.
   bool refuses(FenceStep step) const { return refusals_[index(step)] >= kFenceTries; }
   bool may_prove() const;
-  FenceStep choose() const;
+  FenceStep choose(io::Instant now) const;
   FenceStep go_on(io::Instant now);
   void begin(FenceStep step, io::Instant now);
   FenceStep clear(FenceProof proof);

@@ -108,8 +108,9 @@ class NoProof(OddCase):
         self.is_answered_only_after_its_end(write)
 
     def test_the_login_to_another_portal_group_does_not_either(self):
+        """Nor the time: the other group's path resets the unit then, which waits for the write."""
         write = self.lost(lambda target: target.portal(1), {
-            "portal_groups": TWO_GROUPS, "targets": [TargetName(portal_groups=[1, 2])]}, "20s")
+            "portal_groups": TWO_GROUPS, "targets": [TargetName(portal_groups=[1, 2])]}, "1s")
         self.wait_until(lambda: list(self.mpio.paths().values())[0]["why"] ==
                         "its last session, of another portal group, is not fenced yet",
                         "the path has logged in", 15)

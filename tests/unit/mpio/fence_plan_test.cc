@@ -74,6 +74,19 @@ TEST(FencePlan, AnotherPortalGroupCannotReinstateNorTrustAReset) {
             Step::cleared);
 }
 
+TEST(FencePlan, AnotherPortalGroupResetsTheUnitAfterTheHold) {
+  FencePlan plan({.survivor = true, .same_portal_group = false, .target = kDrains}, kReset, kStart);
+  EXPECT_EQ(plan.on_time(*plan.hold_until()), Step::unit_reset) << "the disk may hang for longer";
+  EXPECT_EQ(plan.on_answer(Step::unit_reset, FenceOutcome::done, *plan.hold_until()),
+            Step::cleared);
+  EXPECT_EQ(plan.proof(), FenceProof::late_reset);
+}
+
+TEST(FencePlan, AResetThatWasBegunWithAnotherSurvivorIsNoProofBeforeTheHold) {
+  FencePlan plan({.survivor = true, .same_portal_group = false, .target = kDrains}, kReset, kStart);
+  EXPECT_EQ(plan.on_answer(Step::unit_reset, FenceOutcome::done, kStart), Step::wait);
+}
+
 TEST(FencePlan, TheHoldCountsFromTheResetOfTheSocket) {
   FencePlan plan({.hold = seconds(15)}, kReset, kReset + seconds(3));
   EXPECT_EQ(plan.step(), Step::wait);
@@ -145,7 +158,12 @@ TEST(FencePlan, TimeClearsWhereTheTargetRefusesToSay) {
   FencePlan plan(survivor_in_group(kDrains), kReset, kStart);
   plan.on_answer(Step::reinstate, FenceOutcome::refused, kStart);
   EXPECT_EQ(plan.on_answer(Step::reinstate, FenceOutcome::refused, kStart), Step::wait);
-  EXPECT_EQ(plan.on_time(kReset + io::Duration(kDefaultGhostHold)), Step::cleared);
+  const io::Instant held = kReset + io::Duration(kDefaultGhostHold);
+  EXPECT_EQ(plan.on_time(held), Step::reinstate) << "all steps once more";
+  plan.on_answer(Step::reinstate, FenceOutcome::refused, held);
+  EXPECT_EQ(plan.on_answer(Step::reinstate, FenceOutcome::refused, held), Step::unit_reset);
+  EXPECT_EQ(plan.on_answer(Step::unit_reset, FenceOutcome::refused, held), Step::unit_reset);
+  EXPECT_EQ(plan.on_answer(Step::unit_reset, FenceOutcome::refused, held), Step::cleared);
   EXPECT_EQ(plan.proof(), FenceProof::time);
 }
 
@@ -210,7 +228,6 @@ class Judge {
 
   // Empty: all is right.
   std::string verdict() const {
-    const bool by_time = situation_.hold && now_ >= kReset + *situation_.hold;
     const bool drained = ended_ && situation_.target.drains_on_reinstatement == Known::yes;
     switch (plan_.proof()) {
       case FenceProof::none:
@@ -223,11 +240,14 @@ class Judge {
       case FenceProof::unit_reset:
         if (!reset_) return "no reset after the end of the session";
         break;
+      case FenceProof::late_reset:
+        if (!reset_ || !by_time()) return "no reset after the hold";
+        break;
       case FenceProof::preempted:
         if (!preempted_ || situation_.target.preempt_drains != Known::yes) return "no preempt";
         break;
       case FenceProof::time:
-        if (!by_time) return "the hold has not gone by";
+        if (!by_time()) return "the hold has not gone by";
         if (can_prove()) return "by time, although a step could prove it";
         break;
     }
@@ -237,7 +257,7 @@ class Judge {
     if (!survivor_) return "a step without a survivor";
     if (step == Step::reinstate && (!same_group_ || ended_)) return "a useless reinstatement";
     if (step == Step::unit_reset &&
-        (!ended_ || (situation_.in_cluster && !situation_.unit_reset_in_cluster))) {
+        (!read_out() || (situation_.in_cluster && !situation_.unit_reset_in_cluster))) {
       return "a reset that may not be";
     }
     if (step == Step::preempt && (situation_.in_cluster || !situation_.session_key)) {
@@ -255,12 +275,14 @@ class Judge {
   }
 
  private:
+  bool by_time() const { return situation_.hold && now_ >= kReset + *situation_.hold; }
+  bool refused(Step step) const { return refusals_[static_cast<size_t>(step)] >= int{kFenceTries}; }
+  bool cannot_end() const { return survivor_ && (!same_group_ || refused(Step::reinstate)); }
+  // Nothing of the old session waits in a socket for the target to read it.
+  bool read_out() const { return ended_ || (by_time() && cannot_end()); }
   // A login or a reset that a known target answers when it has drained, and that it does not
   // refuse.
   bool can_prove() const {
-    const auto refused = [this](Step step) {
-      return refusals_[static_cast<size_t>(step)] >= int{kFenceTries};
-    };
     const TargetKnowledge& target = situation_.target;
     const bool reset = target.unit_reset_waits == Known::yes && !refused(Step::unit_reset) &&
                        (!situation_.in_cluster || situation_.unit_reset_in_cluster);
@@ -270,11 +292,11 @@ class Judge {
         !refused(Step::preempt)) {
       return true;
     }
-    return ended_ ? reset : same_group_ && !refused(Step::reinstate) && (login || reset);
+    return ended_ || cannot_end() ? reset : login || reset;
   }
   void note(Step step) {
     if (step == Step::reinstate) ended_ = true;
-    if (step == Step::unit_reset && ended_ && situation_.target.unit_reset_waits != Known::no) {
+    if (step == Step::unit_reset && read_out() && situation_.target.unit_reset_waits != Known::no) {
       reset_ = true;
     }
     if (step == Step::preempt) preempted_ = true;
