@@ -14,7 +14,7 @@ import re
 import time
 
 CHANGE = re.compile(r"^(\S+) \w+ mpio: path (\S+): (\w+) -> (\w+): (.*)$")
-FENCE = re.compile(r"^(\S+) \w+ fence: path (\S+): (session \S+ is fenced after .*|writes of .*)$")
+FENCE = re.compile(r"^(\S+) \w+ fence: path ([^,]+), (.*: (?:fenced after|its writes are) .*)$")
 
 
 @dataclasses.dataclass

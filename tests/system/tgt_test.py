@@ -174,7 +174,7 @@ class LateWrite(TgtCase):
 
     def fenced(self):
         """What the exporter says of its fences: the one that there was, and what it proved."""
-        lines = [line for line in self.exporter.log().splitlines() if "is fenced after" in line]
+        lines = [line for line in self.exporter.log().splitlines() if "fenced after" in line]
         self.assertEqual(len(lines), 1, self.exporter.log())
         return lines[0]
 
