@@ -114,21 +114,6 @@ void Validator::check_portal(const io::Endpoint& portal, const std::string& plac
   check_unique(portals_, portal.to_string(), place, fmt::format("portal {}", portal.to_string()));
 }
 
-// "/a//b/./c" and "/a/b/c" are one file. Links are not followed: looking at a disk's path may hang
-// with its storage, and the lock on the open file catches what gets through here.
-std::string normal_path(std::string_view path) {
-  std::string out;
-  while (!path.empty()) {
-    const size_t slash = path.find('/');
-    const std::string_view part = path.substr(0, slash);
-    path = slash == std::string_view::npos ? std::string_view{} : path.substr(slash + 1);
-    if (part.empty() || part == ".") continue;
-    out += '/';
-    out += part;
-  }
-  return out;
-}
-
 void Validator::check_disk(const DiskConfig& disk, const std::string& place) {
   for (DiskProblem& problem : disk_problems(disk)) {
     // What depends on a `kind` or block size that could not be read would only confuse.

@@ -54,6 +54,19 @@ std::vector<DiskProblem> disk_problems(const DiskConfig& disk) {
   return problems;
 }
 
+std::string normal_path(std::string_view path) {
+  std::string out;
+  while (!path.empty()) {
+    const size_t slash = path.find('/');
+    const std::string_view part = path.substr(0, slash);
+    path = slash == std::string_view::npos ? std::string_view{} : path.substr(slash + 1);
+    if (part.empty() || part == ".") continue;
+    out += '/';
+    out += part;
+  }
+  return out;
+}
+
 std::string_view to_string(io::BackingKind kind) {
   switch (kind) {
     case io::BackingKind::file:

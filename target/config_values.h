@@ -18,6 +18,10 @@ struct DiskProblem {
 };
 std::vector<DiskProblem> disk_problems(const DiskConfig& disk);
 
+// "/a//b/./c" and "/a/b/c" are one file. Links are not followed: looking at a disk's path may hang
+// with its storage, and the lock on the open file catches what gets through here.
+std::string normal_path(std::string_view path);
+
 std::string_view to_string(io::BackingKind kind);
 std::optional<io::BackingKind> backing_kind_of(std::string_view name);
 

@@ -103,6 +103,7 @@ bool Daemon::open() {
     return false;
   }
   store_ = std::move(*store);
+  for (const std::string& own : {config_.state_dir + "/state.db", path_}) opener_.claim(own);
   signals_->set_step("its threads and buffers to be made");
   const uint32_t threads =
       config_.threads != 0 ? config_.threads : std::max(1u, std::thread::hardware_concurrency());

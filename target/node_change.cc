@@ -60,8 +60,13 @@ void NodeChange::begin(ChangePlan plan, Reply reply) {
 void NodeChange::open_next() {
   if (opened_.size() == plan_.added_disks.size()) return prepare_portals();
   opened_.push_back({.config = plan_.added_disks[opened_.size()]});
-  node_.services.store.identify(key_of(opened_.back().config), node_.loop(),
-                                callback<&NodeChange::on_identified>());
+  const DiskConfig& disk = opened_.back().config;
+  StateStore& store = node_.services.store;
+  // Its data went with whoever had it before.
+  if (disk.backing.kind == io::BackingKind::memory) {
+    return store.renew(key_of(disk), node_.loop(), callback<&NodeChange::on_identified>());
+  }
+  store.identify(key_of(disk), node_.loop(), callback<&NodeChange::on_identified>());
 }
 
 void NodeChange::on_identified(base::Result<DiskRecord> record) {
@@ -79,28 +84,18 @@ void NodeChange::on_identified(base::Result<DiskRecord> record) {
                     disk.config.name, reservations.error().what));
   }
   disk.reservations = std::move(*reservations);
-  DiskConfig config = disk.config;
-  config.backing.create = !record->served;
-  ticket_ = node_.opener.open(config, callback<&NodeChange::on_opened>());
+  disk.config.backing.served_bytes = record->served_bytes;
+  ticket_ = node_.opener.open(disk.config, callback<&NodeChange::on_opened>());
 }
 
 void NodeChange::on_opened(base::Result<std::shared_ptr<io::Backing>> backing) {
   ticket_ = 0;
   Opened& disk = opened_.back();
-  if (!backing.has_value() && backing.error().code == base::Errc::not_found && disk.record.served &&
-      !disk.config.backing.read_only) {
-    // Asked for now, and its old data is gone: another disk than the one that was called so.
-    plan_.sentences.push_back(fmt::format(
-        "the file of an earlier disk `{}` is gone: made anew, empty, with a new identity",
-        disk.config.name));
-    node_.services.store.renew(key_of(disk.config), node_.loop(),
-                               callback<&NodeChange::on_identified>());
-    return;
-  }
   if (!backing.has_value()) {
     return fail(fmt::format("disk `{}`: {}", disk.config.name,
                             describe_failure(disk.config, backing.error())));
   }
+  disk.config.backing.served_bytes = 0;  // it is not of the configuration
   if ((*backing)->info().size_bytes < disk.config.backing.size_bytes) {
     return fail(fmt::format(
         "disk `{}`: {}: the file system is too full to grow it to {}: free space", disk.config.name,
@@ -120,7 +115,6 @@ void NodeChange::prepare_portals() {
 
 void NodeChange::store() {
   step_ = Step::storing;
-  // Before a file grows: at the next start a file larger than what is stored would be refused.
   if (plan_.remember) {
     node_.services.store.save_created_disk(
         *plan_.remember, node_.loop(),
@@ -146,14 +140,20 @@ void NodeChange::grow_next() {
   const ConfigDiff::Growth& growth = plan_.grown_disks[grown_];
   Unit* const unit = node_.units.find(growth.disk);
   ASSERT(unit != nullptr && unit->backing != nullptr);  // the plan was made for what there is
-  growing_ = true;
+  ++growing_;
   // The backing must live until it answers, whatever becomes of the unit.
-  unit->backing->grow(growth.to_bytes, node_.loop(),
-                      [this, backing = unit->backing, grown = callback<&NodeChange::on_grown>()](
-                          base::Result<> result) mutable noexcept {
-                        growing_ = false;
-                        grown(result);
-                      });
+  unit->backing->grow(
+      growth.to_bytes, node_.loop(),
+      [this, backing = unit->backing, serial = serial_](base::Result<> result) noexcept {
+        --growing_;
+        if (serial == serial_) return on_grown(result);
+        if (result.has_value()) backing->undo_grow();  // it was given up
+      });
+}
+
+void NodeChange::give_up_growth() {
+  ASSERT(waits_for_growth());
+  on_grown(base::fail(base::Errc::timed_out, "its storage does not answer: given up"));
 }
 
 void NodeChange::on_grown(base::Result<> result) {
@@ -194,14 +194,17 @@ void NodeChange::apply_to_state() {
   for (Opened& disk : opened_) {
     Unit& unit = node_.units.add(std::move(disk.config), plan_.origin, disk.record.identity);
     unit.backing = std::move(disk.backing);
-    unit.served = disk.record.served;
+    unit.served_bytes = disk.record.served_bytes;
     node_.note_served(unit);
     unit.reservations = std::move(disk.reservations);
     disk.unit = unit.id;
   }
   if (plan_.config) node_.config = std::move(*plan_.config);
   for (const ConfigDiff::Growth& growth : plan_.grown_disks) {
-    note_size(node_.units.find(growth.disk)->config, growth.to_bytes);
+    Unit& unit = *node_.units.find(growth.disk);
+    unit.backing->use_grown();
+    note_size(unit.config, growth.to_bytes);
+    node_.note_served(unit);
     for (DiskConfig& disk : node_.config.disks) {
       if (disk.name == growth.disk) note_size(disk, growth.to_bytes);
     }
@@ -210,9 +213,9 @@ void NodeChange::apply_to_state() {
 
 // In one step on every shard: what is new, then the map that names it, then who must be told.
 void NodeChange::publish(std::shared_ptr<const NodeMap> map) {
-  std::vector<std::shared_ptr<const UnitState>> units;
+  std::vector<std::shared_ptr<const UnitState>> added, units;
   std::vector<AttentionRequest> attentions;
-  for (const Opened& disk : opened_) units.push_back(node_.units.find(disk.unit)->snapshot());
+  for (const Opened& disk : opened_) added.push_back(node_.units.find(disk.unit)->snapshot());
   for (const ConfigDiff::Growth& growth : plan_.grown_disks) {
     const Unit& unit = *node_.units.find(growth.disk);
     units.push_back(unit.snapshot());
@@ -222,8 +225,9 @@ void NodeChange::publish(std::shared_ptr<const NodeMap> map) {
     attentions.push_back({.target = target, .sense = scsi::kReportedLunsChanged});
   }
   std::vector<Shards::Ask> steps = lun_drains();
-  steps.insert(steps.begin(), [units, map = std::move(map), attentions](ShardControl& shard,
-                                                                        ShardControl::Done done) {
+  steps.insert(steps.begin(), [added, units, map = std::move(map), attentions](
+                                  ShardControl& shard, ShardControl::Done done) {
+    for (const auto& unit : added) shard.add_unit(unit);
     for (const auto& unit : units) shard.publish_unit(unit);
     shard.set_map(map);
     for (const AttentionRequest& attention : attentions) {
@@ -321,24 +325,15 @@ void NodeChange::fail(std::string reason) {
   step_ = Step::idle;
   if (ticket_ != 0) node_.opener.cancel(std::exchange(ticket_, 0));
   node_.portals.rollback();
-  opened_.clear();
-  LOG_ERROR("change", "not made: {}", reason);
-  std::vector<std::string> reasons{std::move(reason)};
-  // Files do not shrink: what has grown is told to everybody.
-  for (size_t i = 0; i < grown_; ++i) {
-    const ConfigDiff::Growth& growth = plan_.grown_disks[i];
-    Unit& unit = *node_.units.find(growth.disk);
-    note_size(unit.config, growth.to_bytes);
-    for (DiskConfig& disk : node_.config.disks) {
-      if (disk.name == growth.disk) note_size(disk, growth.to_bytes);
-    }
-    node_.publish(unit);
-    node_.shards.tell_all([id = unit.id](ShardControl& shard) {
-      shard.raise_attention({.unit = id, .sense = scsi::kCapacityChanged});
-    });
-    reasons.push_back(fmt::format("disk `{}` has been grown nevertheless", growth.disk));
+  for (const Opened& disk : opened_) {
+    if (disk.backing != nullptr) disk.backing->undo_open();
   }
-  if (reply_) std::exchange(reply_, {})(std::unexpected(std::move(reasons)));
+  opened_.clear();
+  for (size_t i = 0; i < grown_; ++i) {
+    node_.units.find(plan_.grown_disks[i].disk)->backing->undo_grow();
+  }
+  LOG_ERROR("change", "not made: {}", reason);
+  if (reply_) std::exchange(reply_, {})(std::unexpected(std::vector{std::move(reason)}));
   if (on_idle_) on_idle_();
 }
 

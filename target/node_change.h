@@ -45,8 +45,13 @@ class NodeChange {
   void set_on_idle(std::move_only_function<void() noexcept> callback) {
     on_idle_ = std::move(callback);
   }
-  // A backing works on it and will answer to the loop.
-  bool growing() const { return growing_; }
+  // Backings that work on a growth and will answer to the loop.
+  size_t growing() const { return growing_; }
+  // It is answered, and goes on in the background until a disk has been grown.
+  bool waits_for_growth() const { return step_ == Step::growing && !reply_; }
+  // A disk whose storage hangs must not stand in the way of another change, which may keep somebody
+  // out. Precondition: waits_for_growth().
+  void give_up_growth();
   void begin(ChangePlan plan, Reply reply);  // not busy()
   void stop();
 
@@ -93,7 +98,7 @@ class NodeChange {
   std::vector<Opened> opened_;
   DiskOpener::Ticket ticket_ = 0;
   size_t grown_ = 0;
-  bool growing_ = false;
+  size_t growing_ = 0;
   size_t parts_left_ = 0;
   io::TimerOf<NodeChange, &NodeChange::on_deadline> timer_{*this};
 };

@@ -35,6 +35,19 @@ std::string mappings(const Config& config, const std::string& disk) {
   return text;
 }
 
+// Empty: nothing that was removed uses its file any more.
+std::string still_draining(const NodeState& node, const DiskConfig& disk) {
+  for (const auto& [id, unit] : node.units.all()) {
+    const std::string& path = unit->config.backing.path;
+    if (!unit->leaving || path.empty() || path != disk.backing.path) continue;
+    return fmt::format(
+        "{}: the last commands of disk `{}`, which was removed, have not ended yet: try again "
+        "later",
+        path, unit->config.name);
+  }
+  return {};
+}
+
 }  // namespace
 
 Planned plan_apply(const NodeState& node, Config config, bool force) {
@@ -42,6 +55,11 @@ Planned plan_apply(const NodeState& node, Config config, bool force) {
   for (const ConfigDiff::Growth& growth : diff.grown_disks) {
     const Unit* const unit = node.units.find(growth.disk);
     if (unit != nullptr && unit->backing == nullptr) diff.refusals.push_back(not_open(*unit));
+  }
+  for (const DiskConfig& added : diff.added_disks) {
+    if (const std::string still = still_draining(node, added); !still.empty()) {
+      diff.refusals.push_back(fmt::format("disk `{}`: {}", added.name, still));
+    }
   }
   if (config.targets.empty() && !node.config.targets.empty() && !force) {
     diff.refusals.push_back(
@@ -70,13 +88,11 @@ Planned plan_disk_create(const NodeState& node, DiskConfig disk) {
   }
   for (const auto& [id, unit] : node.units.all()) {
     if (disk.backing.path.empty() || unit->config.backing.path != disk.backing.path) continue;
-    return refuse(
-        unit->leaving
-            ? fmt::format("{}: the last commands of disk `{}`, which was removed, have not "
-                          "ended yet: try again later",
-                          disk.backing.path, unit->config.name)
-            : fmt::format("{} is disk `{}` already", disk.backing.path, unit->config.name));
+    if (unit->leaving) continue;
+    return refuse(fmt::format("{} is disk `{}` already", disk.backing.path, unit->config.name));
   }
+  if (std::string still = still_draining(node, disk); !still.empty())
+    return refuse(std::move(still));
   ChangePlan plan;
   plan.sentences = {
       fmt::format("disk `{}` created; a LUN of the configuration file may name it", disk.name)};

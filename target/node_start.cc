@@ -53,11 +53,12 @@ void NodeStart::on_identified(const DiskConfig& disk, DiskOrigin origin,
                                     record.error().what));
   } else {
     Unit& unit = node_.units.add(disk, origin, record->identity);
-    unit.served = record->served;
+    unit.served_bytes = record->served_bytes;
     if (auto reservations = node_.reservations.restore(record->identity)) {
       unit.reservations = std::move(*reservations);
     } else {
       // Serving it without them could let a fenced node write.
+      unit.unfit = true;
       unit.failure = fmt::format(
           "its stored reservations are damaged: {}: restore the state "
           "directory from a backup",
@@ -123,11 +124,12 @@ void NodeStart::listen() {
 
 void NodeStart::publish() {
   node_.serving = true;
+  node_.note_all_served();
   std::vector<std::shared_ptr<const UnitState>> units;
   for (const auto& [id, unit] : node_.units.all()) units.push_back(unit->snapshot());
   node_.shards.ask_all(
       {[units, map = node_.make_map()](ShardControl& shard, ShardControl::Done done) {
-        for (const auto& unit : units) shard.publish_unit(unit);
+        for (const auto& unit : units) shard.add_unit(unit);
         shard.set_map(map);
         done();
       }},

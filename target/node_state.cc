@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <utility>
 
 #include "common/base/log.h"
 
@@ -17,22 +18,19 @@ std::string describe_failure(const DiskConfig& disk, const base::Error& error) {
     // A file that is written is made when it is absent, but not its directory.
     const bool made = disk.backing.kind == io::BackingKind::file && !disk.backing.read_only;
     if (!made) return text + error.what;
+    // An empty disk under the identity of one with data would be taken for it. Mostly the file
+    // system is not mounted, and all comes right without any change.
+    if (disk.backing.served_bytes > 0) {
+      return text +
+             "this file is gone, and the disk was served from it before: is its file system "
+             "mounted? To begin again with an empty disk, give it another name or path";
+    }
     return text + fmt::format("the directory {} does not exist: create it",
                               path.substr(0, std::max<size_t>(path.rfind('/'), 1)));
   }
   text += error.what;
   if (error.sys != 0) text += fmt::format(" ({})", std::strerror(error.sys));
   return text;
-}
-
-// An empty disk under the identity of one with data would be taken for it. Mostly the file system
-// is not mounted, and all comes right without any change.
-std::string describe_missing(const DiskConfig& disk) {
-  return fmt::format(
-      "{}: this file is gone, and the disk was served from it before: is its file system mounted? "
-      "To begin again with an empty disk, start without this one and then add it: it gets a new "
-      "identity",
-      disk.backing.path);
 }
 
 std::shared_ptr<const NodeMap> NodeState::make_map() {
@@ -74,50 +72,62 @@ std::vector<DiskConfig> NodeState::created_disks() const {
 
 void NodeState::open(Unit& unit, std::move_only_function<void(Unit&) noexcept> settled) {
   DiskConfig disk = unit.config;
-  disk.backing.create = !unit.served;
-  opening[unit.id] = opener.open(
-      disk, [this, id = unit.id, settled = std::move(settled)](auto backing) mutable noexcept {
-        opening.erase(id);
-        Unit* const opened = units.find(id);
-        if (opened == nullptr) return;
-        if (backing.has_value()) {
-          const uint64_t expected = opened->size_bytes();
-          opened->backing = std::move(*backing);
-          note_smaller(*opened);
-          note_served(*opened);
-          LOG_INFO("disk", "ready: disk={} bytes={}", opened->config.name, opened->size_bytes());
-          if (serving) publish(*opened);
-          // Who saw it before it was ready may have noted another size.
-          if (serving && opened->size_bytes() != expected) {
-            shards.tell_all([id](ShardControl& shard) {
-              shard.raise_attention({.unit = id, .sense = scsi::kCapacityChanged});
-            });
-          }
-        } else {
-          const bool gone = opened->served && backing.error().code == base::Errc::not_found;
-          opened->failure = gone ? describe_missing(opened->config)
-                                 : describe_failure(opened->config, backing.error());
-          LOG_ERROR("disk", "failed: disk={}: {}", opened->config.name, opened->failure);
-        }
-        settled(*opened);
-      });
+  disk.backing.served_bytes = unit.served_bytes;
+  opening[unit.id] = opener.open(disk, [this, id = unit.id, disk, settled = std::move(settled)](
+                                           auto backing) mutable noexcept {
+    opening.erase(id);
+    Unit* const opened = units.find(id);
+    if (opened == nullptr) return;
+    if (backing.has_value()) {
+      const uint64_t expected = opened->size_bytes();
+      opened->backing = std::move(*backing);
+      note_smaller(*opened);
+      if (serving) note_served(*opened);
+      LOG_INFO("disk", "ready: disk={} bytes={}", opened->config.name, opened->size_bytes());
+      if (serving) publish(*opened);
+      // Who saw it before it was ready may have noted another size.
+      if (serving && opened->size_bytes() != expected) {
+        shards.tell_all([id](ShardControl& shard) {
+          shard.raise_attention({.unit = id, .sense = scsi::kCapacityChanged});
+        });
+      }
+    } else {
+      opened->failure = describe_failure(disk, backing.error());
+      LOG_ERROR("disk", "failed: disk={}: {}", opened->config.name, opened->failure);
+    }
+    settled(*opened);
+  });
+}
+
+std::vector<std::string> NodeState::open_failed() {
+  std::vector<std::string> sentences;
+  for (const auto& [id, unit] : units.all()) {
+    if (unit->failure.empty() || unit->unfit || unit->leaving) continue;
+    sentences.push_back(fmt::format(
+        "disk `{}` could not be opened before ({}) and is tried again: see `holdfast target disk "
+        "list`",
+        unit->config.name, std::exchange(unit->failure, {})));
+    open(*unit, [](Unit&) noexcept {});
+  }
+  return sentences;
 }
 
 void NodeState::note_served(Unit& unit) {
-  if (unit.served || unit.config.backing.kind != io::BackingKind::file) return;
-  unit.served = true;
-  services.store.mark_served(unit.identity, loop(),
-                             [this, id = unit.id](base::Result<> result) noexcept {
+  if (unit.config.backing.kind != io::BackingKind::file) return;
+  const uint64_t before = std::exchange(unit.served_bytes, unit.size_bytes());
+  if (before == unit.served_bytes) return;
+  services.store.note_served(unit.identity, unit.served_bytes, loop(),
+                             [this, id = unit.id, before](base::Result<> result) noexcept {
                                Unit* const noted = units.find(id);
                                if (result.has_value() || noted == nullptr || stopping) return;
                                LOG_WARNING("disk", "not noted as served, trying again: disk={}: {}",
                                            noted->config.name, result.error().what);
-                               noted->served = false;
+                               noted->served_bytes = before;
                                loop().start(note_again, kNoteAgain);
                              });
 }
 
-void NodeState::on_note_again() noexcept {
+void NodeState::note_all_served() noexcept {
   for (const auto& [id, unit] : units.all()) {
     if (unit->backing != nullptr) note_served(*unit);
   }

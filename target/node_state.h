@@ -53,10 +53,12 @@ struct NodeState {
   // Opens the unit's backing, however long its lock takes, and tells the shards; a failure shows in
   // its state. `settled` is called once, unless the unit is removed before.
   void open(Unit& unit, std::move_only_function<void(Unit&) noexcept> settled);
+  // Those that could not be opened are tried again; a sentence for each.
+  std::vector<std::string> open_failed();
   void publish(const Unit& unit);
-  // After the unit got its backing: the store notes that its data was there, now or when it can.
+  // What initiators may have seen of it: the store notes it, now or when it can.
   void note_served(Unit& unit);
-  void on_note_again() noexcept;
+  void note_all_served() noexcept;
   // A file that could not be grown at its opening (the file system is full): with the size it has
   // in the configuration that runs, the next apply of the file grows it.
   void note_smaller(Unit& unit);
@@ -80,11 +82,9 @@ struct NodeState {
   io::Instant started_at{};
   bool serving = false;  // the shards have the map
   bool stopping = false;
-  io::TimerOf<NodeState, &NodeState::on_note_again> note_again{*this};
+  io::TimerOf<NodeState, &NodeState::note_all_served> note_again{*this};
 };
 
-// A file that was served before, and is not there now.
-std::string describe_missing(const DiskConfig& disk);
 // "/srv/a.img: cannot be opened (Permission denied)"
 std::string describe_failure(const DiskConfig& disk, const base::Error& error);
 

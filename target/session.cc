@@ -87,7 +87,7 @@ void Session::update_units() {
     const auto at = std::ranges::lower_bound(units_, lun, {}, [](const auto& u) { return u->lun; });
     if (at != units_.end() && (*at)->lun == lun) continue;
     LogicalUnit* unit = shard().find_unit(unit_id);
-    if (unit == nullptr) continue;  // it follows with publish_unit()
+    if (unit == nullptr) continue;  // it follows with add_unit()
     auto nexus_unit = std::make_unique<NexusUnit>();
     nexus_unit->session = this;
     nexus_unit->lun = lun;

@@ -60,11 +60,16 @@ void Shard::update_sessions() {
   }
 }
 
-void Shard::publish_unit(std::shared_ptr<const UnitState> unit) {
+void Shard::add_unit(std::shared_ptr<const UnitState> unit) {
   const UnitId id = unit->id;
-  if (LogicalUnit* known = find_unit(id)) return known->publish(std::move(unit));
-  units_.emplace(id, std::make_unique<LogicalUnit>(*this, std::move(unit)));
+  const bool added =
+      units_.emplace(id, std::make_unique<LogicalUnit>(*this, std::move(unit))).second;
+  ASSERT(added);
   update_sessions();
+}
+
+void Shard::publish_unit(std::shared_ptr<const UnitState> unit) {
+  if (LogicalUnit* known = find_unit(unit->id)) known->publish(std::move(unit));
 }
 
 void Shard::remove_unit(UnitId id, Done done) {

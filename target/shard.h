@@ -38,6 +38,7 @@ class Shard final : public ShardControl {
   // ShardControl
   ShardLoad load() const override;
   void set_map(std::shared_ptr<const NodeMap> map) override;
+  void add_unit(std::shared_ptr<const UnitState> unit) override;
   void publish_unit(std::shared_ptr<const UnitState> unit) override;
   void remove_unit(UnitId unit, Done done) override;
   void adopt(io::Socket socket, uint16_t portal_group_tag) override;

@@ -58,8 +58,9 @@ class ShardControl {
   virtual ShardLoad load() const = 0;  // any thread
 
   virtual void set_map(std::shared_ptr<const NodeMap> map) = 0;
-  // Adds the unit or replaces what is known of it. When it returns, no new command is checked
-  // against the older state.
+  virtual void add_unit(std::shared_ptr<const UnitState> unit) = 0;
+  // Replaces what is known of the unit. When it returns, no new command is checked against the
+  // older state. Nothing happens when it was removed meanwhile: it must not come back.
   virtual void publish_unit(std::shared_ptr<const UnitState> unit) = 0;
   // Ends its commands (05/25/00 for new ones), waits for them, lets go of the backing.
   virtual void remove_unit(UnitId unit, Done done) = 0;

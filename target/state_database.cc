@@ -44,7 +44,8 @@ COMMIT;
 )";
 static_assert(kApplicationId == 1212568647 && StateDatabase::kSchemaVersion == 2);
 
-// Format 1 did not note whether a disk's data was ever there.
+// Format 1 did not note whether a disk's data was ever there. `served` is in bytes; 1, from before
+// that: some.
 constexpr const char* kFromFormat1 = R"(
 BEGIN;
 ALTER TABLE disk ADD COLUMN served INTEGER NOT NULL DEFAULT 0;
@@ -149,7 +150,7 @@ std::optional<StoredDisk> disk_row(Statement& row) {
   const base::Bytes reservations = row.blob(4);
   disk.reservations.assign(reservations.begin(), reservations.end());
   if (row.integer(5) != int64_t{checksum(disk)}) return std::nullopt;
-  disk.served = row.integer(6) != 0;
+  disk.served_bytes = static_cast<uint64_t>(std::max<int64_t>(row.integer(6), 0));
   return disk;
 }
 
@@ -185,6 +186,11 @@ std::string content_problem(sqlite3* db) {
         *version, StateDatabase::kSchemaVersion);
   }
   if (*version < 1) return fmt::format("its format {} is unknown", *version);
+  // With locking_mode = EXCLUSIVE the lock stays. Another process cannot be here unless somebody
+  // has deleted the lock file.
+  if (sqlite3_exec(db, "BEGIN EXCLUSIVE; COMMIT", nullptr, nullptr, nullptr) != SQLITE_OK) {
+    return fmt::format("another process has it open ({})", sqlite3_errmsg(db));
+  }
   Statement check(db, "PRAGMA integrity_check(1)");
   if (check.step() != SQLITE_ROW) return sqlite3_errmsg(db);
   const std::string verdict = check.text(0);
@@ -199,7 +205,9 @@ std::string content_problem(sqlite3* db) {
 }  // namespace
 
 DiskKey key_of(const DiskConfig& disk) {
-  return {.name = disk.name, .kind = disk.backing.kind, .path = disk.backing.path};
+  return {.name = disk.name,
+          .kind = disk.backing.kind,
+          .path = disk.backing.path.empty() ? "" : normal_path(disk.backing.path)};
 }
 
 std::expected<StateDatabase, std::string> StateDatabase::open(const std::string& path) {
@@ -269,6 +277,16 @@ std::unexpected<base::Error> StateDatabase::failed(int code) {
     default:
       return fail(Errc::io, "the state database cannot be read or written: see the log", sys);
   }
+}
+
+Result<> StateDatabase::check_in_place() {
+  int moved = 0;
+  const int code = sqlite3_file_control(db_, "main", SQLITE_FCNTL_HAS_MOVED, &moved);
+  if (code != SQLITE_OK || moved == 0) return {};
+  LOG_LIMITED(error, kLog, "state database: file={} error=\"it was moved or deleted\"", path_);
+  return fail(Errc::io,
+              "the state database was moved or deleted while it is in use: put it back, or restart "
+              "the target");
 }
 
 std::unexpected<base::Error> StateDatabase::damaged(const char* what) {
@@ -352,7 +370,7 @@ Result<DiskRecord> StateDatabase::identify(const DiskKey& key, base::Random& ran
   if (code != SQLITE_ROW) return failed(code);
   const std::optional<StoredDisk> disk = disk_row(row);
   if (!disk) return damaged("the disk's identity in the state database is damaged");
-  return DiskRecord{.identity = disk->identity, .served = disk->served};
+  return DiskRecord{.identity = disk->identity, .served_bytes = disk->served_bytes};
 }
 
 Result<DiskRecord> StateDatabase::renew(const DiskKey& key, base::Random& random) {
@@ -376,11 +394,10 @@ Result<DiskRecord> StateDatabase::renew(const DiskKey& key, base::Random& random
   return DiskRecord{.identity = made.identity};
 }
 
-Result<> StateDatabase::mark_served(const DiskIdentity& identity) {
-  Statement update(db_, "UPDATE disk SET served = 1 WHERE uuid = ?");
-  if (const int code = update.bind(base::Bytes(identity)).step(); code != SQLITE_DONE) {
-    return failed(code);
-  }
+Result<> StateDatabase::note_served(const DiskIdentity& identity, uint64_t bytes) {
+  Statement update(db_, "UPDATE disk SET served = ? WHERE uuid = ?");
+  const int code = update.bind(static_cast<int64_t>(bytes)).bind(base::Bytes(identity)).step();
+  if (code != SQLITE_DONE) return failed(code);
   if (sqlite3_changes(db_) == 0) return fail(Errc::not_found, "no disk has this identity");
   return {};
 }

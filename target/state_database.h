@@ -25,10 +25,12 @@ class StateDatabase {
   StateDatabase& operator=(StateDatabase&&) = delete;
   ~StateDatabase();
 
+  // Its file is still the one at its path: what is written elsewhere is lost at the next start.
+  base::Result<> check_in_place();
   base::Result<StoredState> load();
   base::Result<DiskRecord> identify(const DiskKey& key, base::Random& random);
   base::Result<DiskRecord> renew(const DiskKey& key, base::Random& random);
-  base::Result<> mark_served(const DiskIdentity& identity);
+  base::Result<> note_served(const DiskIdentity& identity, uint64_t bytes);
   base::Result<> save_reservations(const DiskIdentity& identity, base::Bytes bytes);
   base::Result<> save_created_disk(const DiskConfig& disk);
   base::Result<> forget_created_disk(const std::string& name);

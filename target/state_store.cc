@@ -115,9 +115,11 @@ class SqliteStateStore final : public StateStore {
                           return database.renew(key, random_);
                         });
   }
-  void mark_served(const DiskIdentity& identity, io::Loop& reply_to, Done done) override {
-    enqueue<void>(reply_to, std::move(done),
-                  [identity](StateDatabase& database) { return database.mark_served(identity); });
+  void note_served(const DiskIdentity& identity, uint64_t bytes, io::Loop& reply_to,
+                   Done done) override {
+    enqueue<void>(reply_to, std::move(done), [identity, bytes](StateDatabase& database) {
+      return database.note_served(identity, bytes);
+    });
   }
   void save_reservations(const DiskIdentity& identity, std::vector<uint8_t> bytes,
                          io::Loop& reply_to, Done done) override {
@@ -158,7 +160,9 @@ class SqliteStateStore final : public StateStore {
       if (queue_.size() < kMaxQueuedSaves) {
         queue_.push_back([reply, done = std::move(done),
                           work = std::move(work)](StateDatabase& database) mutable {
-          reply(std::move(done), work(database));
+          const base::Result<> there = database.check_in_place();
+          reply(std::move(done),
+                there.has_value() ? work(database) : std::unexpected(there.error()));
         });
         queue_changed_.notify_one();
         return;

@@ -35,12 +35,12 @@ struct StoredDisk {
   DiskKey key;
   DiskIdentity identity{};
   std::vector<uint8_t> reservations;  // as last saved; empty: none
-  bool served = false;                // its data was there once
+  uint64_t served_bytes = 0;          // of its file; 0: its data was never there
 };
 
 struct DiskRecord {
   DiskIdentity identity{};
-  bool served = false;  // as in StoredDisk
+  uint64_t served_bytes = 0;  // as in StoredDisk
 };
 
 struct StoredState {
@@ -71,7 +71,8 @@ class StateStore {
   // A new identity without reservations, instead of the one it has: its data is gone.
   virtual void renew(DiskKey key, io::Loop& reply_to, Identified done) = 0;
   // Errc::not_found for an identity that the store did not give out.
-  virtual void mark_served(const DiskIdentity& identity, io::Loop& reply_to, Done done) = 0;
+  virtual void note_served(const DiskIdentity& identity, uint64_t bytes, io::Loop& reply_to,
+                           Done done) = 0;
   // Errc::not_found for an identity that the store did not give out.
   virtual void save_reservations(const DiskIdentity& identity, std::vector<uint8_t> bytes,
                                  io::Loop& reply_to, Done done) = 0;

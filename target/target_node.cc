@@ -71,7 +71,7 @@ void TargetNode::shutdown(Reply<bool> reply) {
                           }},
                           kShutdownWait,
                           [this, reply = std::move(reply)](bool all) mutable noexcept {
-                            reply(all && !state_.opener.asked() && !change_.growing());
+                            reply(all && !state_.opener.asked() && change_.growing() == 0);
                           });
   });
 }
@@ -166,12 +166,19 @@ void TargetNode::apply(Config config, bool force, Reply<Outcome> reply) {
 
 void TargetNode::begin_waiting_apply() {
   if (!waiting_apply_) return;
+  if (change_.waits_for_growth()) change_.give_up_growth();
+  if (!waiting_apply_) return;  // its end has begun it
   if (!started_ || change_.busy()) {
     LOG_INFO("change", "another change is under way: the configuration is applied after it");
     return;
   }
   WaitingApply apply = *std::exchange(waiting_apply_, std::nullopt);
-  begin_change(plan_apply(state_, std::move(apply.config), apply.force), std::move(apply.reply));
+  std::vector<std::string> again = state_.open_failed();
+  Planned plan = plan_apply(state_, std::move(apply.config), apply.force);
+  if (plan.has_value() && plan->sentences.empty() && !again.empty()) {
+    return apply.reply(std::move(again));
+  }
+  begin_change(std::move(plan), std::move(apply.reply));
 }
 
 void TargetNode::disk_create(DiskConfig disk, Reply<Outcome> reply) {

@@ -36,7 +36,8 @@ struct Unit {
   const DiskIdentity identity;
   std::shared_ptr<io::Backing> backing;  // null: opening, or failed
   std::string failure;                   // not empty: why it will not be opened
-  bool served = false;                   // DiskRecord::served: an absent file is not made anew
+  uint64_t served_bytes = 0;             // DiskRecord's
+  bool unfit = false;                    // its reservations are damaged: it must not be opened
   bool leaving = false;                  // removed; its last commands are ending
   scsi::ModeState mode;
   Reservations reservations;

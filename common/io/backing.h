@@ -23,7 +23,9 @@ struct BackingSpec {
   uint32_t block_size = 512;
   uint32_t physical_block_size = 4096;
   bool read_only = false;
-  bool create = true;   // a file that is written: make it when it is absent
+  // Of a file: how much of it has been served before. It is made when it is absent only if that is
+  // nothing; one that is smaller now has lost data.
+  uint64_t served_bytes = 0;
   bool shared = false;  // with others that say the same: several daemons of a host on one LUN
   bool operator==(const BackingSpec&) const = default;
 };
@@ -39,9 +41,16 @@ class Backing {
   virtual BlockInfo info() const = 0;  // thread-safe
   // On the loop's own thread. The device must be destroyed before the Backing, with no op pending.
   virtual std::unique_ptr<BlockDevice> attach(Loop& loop) = 0;
-  // Grows only; may block, so it runs elsewhere and answers on reply_to, exactly once. Attached
-  // devices then show the new size in info(). The caller keeps the Backing until the answer.
+  // Makes room for that size, at least what it is now; may block, so it runs elsewhere and answers
+  // on reply_to, exactly once. Nobody sees it before use_grown(). The caller keeps the Backing
+  // until the answer.
   virtual void grow(uint64_t size_bytes, Loop& reply_to, Resized done) = 0;
+  // What the last grow() made is the size from now on, also in the info() of attached devices.
+  virtual void use_grown() = 0;
+  // What the last grow() made is not used: gives it back, as far as possible, at some time.
+  virtual void undo_grow() = 0;
+  // The same with a file that open() has made. Before anything was stored in it.
+  virtual void undo_open() = 0;
 };
 
 // Opening can block (a dead NFS server), so it never runs on a loop. The answer arrives on the loop
@@ -51,11 +60,12 @@ class BackingOpener {
   using Opened = std::move_only_function<void(base::Result<std::shared_ptr<Backing>>) noexcept>;
 
   virtual ~BackingOpener() = default;
-  // Creates the file if absent (unless told not to: Errc::not_found). Fails with Errc::busy while
-  // another process holds the lock (try again later), Errc::exists while this process has the same
-  // file or device open under another path, Errc::invalid_argument when an existing file is larger
-  // than size_bytes (never shrunk). One that is smaller and cannot be grown, because the file
-  // system is full, keeps its size.
+  // Creates the file if absent (if it was served before: Errc::not_found). Fails with Errc::busy
+  // while another process holds the lock (try again later), Errc::exists while this process has the
+  // same file or device open under another path, Errc::invalid_argument when an existing file is
+  // larger than size_bytes (never shrunk) and so much was not served before, Errc::corrupt when
+  // less is there than was. One that is smaller and cannot be grown, because the file system is
+  // full, keeps its size.
   virtual void open(const BackingSpec& spec, Loop& reply_to, Opened done) = 0;
 };
 

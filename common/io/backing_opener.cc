@@ -5,6 +5,11 @@
 
 namespace holdfast::io {
 
+void SystemBackingOpener::claim(const std::string& path) {
+  struct stat status{};
+  if (stat(path.c_str(), &status) == 0) claims_->add(FileClaims::key_of(status), path);
+}
+
 void SystemBackingOpener::open(const BackingSpec& spec, Loop& reply_to, Opened done) {
   if (spec.kind == BackingKind::memory) {
     reply_to.post(

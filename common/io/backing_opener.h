@@ -1,6 +1,7 @@
 #pragma once
 
 #include <memory>
+#include <string>
 
 #include "common/io/backing.h"
 #include "common/io/file_claims.h"
@@ -11,6 +12,8 @@ namespace holdfast::io {
 class SystemBackingOpener final : public BackingOpener {
  public:
   void open(const BackingSpec& spec, Loop& reply_to, Opened done) override;
+  // A file of the process itself, which must not become a backing.
+  void claim(const std::string& path);
 
  private:
   std::shared_ptr<FileClaims> claims_ = std::make_shared<FileClaims>();

@@ -1,5 +1,10 @@
 #include "common/io/file_claims.h"
 
+#include <fmt/format.h>
+#include <sys/sysmacros.h>
+
+#include <fstream>
+
 #include "common/base/assert.h"
 
 namespace holdfast::io {
@@ -7,6 +12,16 @@ namespace holdfast::io {
 FileClaims::Key FileClaims::key_of(const struct stat& status) {
   if (S_ISBLK(status.st_mode)) return {.block_device = true, .device = status.st_rdev};
   return {.device = status.st_dev, .inode = status.st_ino};
+}
+
+std::optional<FileClaims::Key> FileClaims::key_behind(dev_t device) {
+  const std::string link =
+      fmt::format("/sys/dev/block/{}:{}/loop/backing_file", major(device), minor(device));
+  std::ifstream file(link);
+  std::string path;
+  struct stat status{};
+  if (!std::getline(file, path) || stat(path.c_str(), &status) != 0) return std::nullopt;
+  return key_of(status);
 }
 
 void FileClaims::add(const Key& key, const std::string& path) {

@@ -6,6 +6,7 @@
 
 #include <compare>
 #include <map>
+#include <optional>
 #include <string>
 
 #include "common/io/mutex.h"
@@ -23,8 +24,11 @@ class FileClaims {
     auto operator<=>(const Key&) const = default;
   };
   static Key key_of(const struct stat& status);
+  // Of the file behind a loop device; none: it is no such device.
+  static std::optional<Key> key_behind(dev_t device);
 
-  // After its lock was taken; those of `shared` backings may be several.
+  // After its lock was taken; those of `shared` backings may be several. Also of files that are no
+  // backing and must not become one.
   void add(const Key& key, const std::string& path);
   void remove(const Key& key, const std::string& path);
   // The path under which it is open here; empty: not open here.

@@ -16,6 +16,7 @@ void FileDevice::write(Op& op, uint64_t offset, base::Bytes buffer, Durability d
   const auto length = static_cast<uint32_t>(buffer.size());
   io_uring_sqe* sqe = loop_.prepare(op, length);
   io_uring_prep_write(sqe, backing_.fd(), buffer.data(), length, offset);
+  if (backing_.is_file()) op.scratch |= UringLoop::kShortIsFull;
   if (durability == Durability::durable) sqe->rw_flags = RWF_DSYNC;
 }
 

@@ -449,6 +449,7 @@ void FileSharedDevice::grow(uint64_t size_bytes, Done done) {
   begin_call();
   backing_->grow(size_bytes, loop_,
                  [this, done = std::move(done)](base::Result<> result) mutable noexcept {
+                   if (result.has_value()) backing_->use_grown();
                    check_capacity();
                    done(result);
                    end_call();

@@ -77,6 +77,7 @@ base::Result<std::shared_ptr<MemoryBacking>> MemoryBacking::open(const BackingSp
   }
   backing->content_ = static_cast<uint8_t*>(memory);
   backing->size_bytes_.store(spec.size_bytes);
+  backing->grown_bytes_ = spec.size_bytes;
   return backing;
 }
 
@@ -110,7 +111,7 @@ base::Result<> MemoryBacking::grow_to(uint64_t size_bytes) {
     return base::fail(base::Errc::limit,
                       "a memory disk grows at most to four times its first size");
   }
-  size_bytes_.store(size_bytes);
+  grown_bytes_ = size_bytes;
   return {};
 }
 

@@ -16,6 +16,9 @@ class MemoryBacking final : public Backing {
   BlockInfo info() const override;
   std::unique_ptr<BlockDevice> attach(Loop& loop) override;
   void grow(uint64_t size_bytes, Loop& reply_to, Resized done) override;
+  void use_grown() override { size_bytes_.store(grown_bytes_); }
+  void undo_grow() override {}
+  void undo_open() override {}
   base::MutableBytes content() { return {content_, size_bytes_.load(std::memory_order_acquire)}; }
   void deallocate(uint64_t offset, uint64_t length);
 
@@ -27,6 +30,7 @@ class MemoryBacking final : public Backing {
   uint8_t* content_ = nullptr;
   uint64_t reserved_bytes_ = 0;
   std::atomic<uint64_t> size_bytes_{0};
+  uint64_t grown_bytes_ = 0;  // of the last grow()
 };
 
 }  // namespace holdfast::io

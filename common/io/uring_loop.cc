@@ -195,9 +195,11 @@ void UringLoop::reap() {
     for (unsigned i = 0; i < count; ++i) {
       if (done[i].op == nullptr) continue;  // a cancel's own completion
       Op& op = *done[i].op;
-      const bool short_transfer = op.scratch != 0 && done[i].result >= 0 &&
-                                  static_cast<uint64_t>(done[i].result) != op.scratch;
-      op.complete(short_transfer ? -EIO : done[i].result);
+      const auto expected = static_cast<uint32_t>(op.scratch);
+      const bool short_transfer =
+          expected != 0 && done[i].result >= 0 && static_cast<uint32_t>(done[i].result) != expected;
+      const int32_t why = (op.scratch & kShortIsFull) != 0 ? -ENOSPC : -EIO;
+      op.complete(short_transfer ? why : done[i].result);
     }
     left -= count;
   }

@@ -63,6 +63,9 @@ class UringLoop final : public Loop, public Network {
   // For file devices: an entry whose completion goes to op. A result that is neither an error nor
   // `expected` (when that is not zero) becomes -EIO.
   io_uring_sqe* prepare(Op& op, uint32_t expected = 0);
+  // Set in op.scratch after prepare(): it becomes -ENOSPC. A file takes the beginning of a write
+  // when there is no room for the rest.
+  static constexpr uint64_t kShortIsFull = uint64_t{1} << 32;
 
   // Share of the last second that the loop was not asleep, in permille. Any thread.
   uint32_t busy_permille() const { return busy_permille_.load(std::memory_order_relaxed); }

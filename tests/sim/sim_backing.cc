@@ -121,17 +121,21 @@ class SimBacking final : public io::Backing {
       if (size_bytes < disk_.medium().size() || size_bytes % spec_.block_size != 0) {
         result = base::fail(base::Errc::invalid_argument, "a disk only grows, by whole blocks");
       } else {
-        disk_.medium().grow(size_bytes);
+        grown_bytes_ = size_bytes;
       }
       reply_to.post([result, done = std::move(done)]() mutable noexcept { done(result); });
     });
   }
+  void use_grown() override { disk_.medium().grow(grown_bytes_); }
+  void undo_grow() override {}
+  void undo_open() override {}
 
  private:
   SimWorld& world_;
   SimProcess& process_;
   SimDisk& disk_;
   const io::BackingSpec spec_;
+  uint64_t grown_bytes_ = 0;
 };
 
 }  // namespace
@@ -166,7 +170,7 @@ base::Result<std::shared_ptr<io::Backing>> SimBackingOpener::open_now(const io::
     options.volatile_cache = options.volatile_cache && !memory;
     disk = &disks_.make(path, spec.size_bytes, options);
   }
-  if (spec.size_bytes != 0 && disk->medium().size() > spec.size_bytes) {
+  if (spec.size_bytes != 0 && disk->medium().size() > spec.size_bytes) {  // never half grown here
     return base::fail(base::Errc::invalid_argument, "backing is larger than the size configured");
   }
   TRY(disk->lock(process_));

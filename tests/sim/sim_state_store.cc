@@ -100,7 +100,7 @@ void SimStateStore::identify(target::DiskKey key, bool anew, io::Loop& reply_to,
           state.disks.push_back({.key = key, .identity = fresh, .reservations = {}});
           found = std::prev(state.disks.end());
         }
-        *record = {.identity = found->identity, .served = found->served};
+        *record = {.identity = found->identity, .served_bytes = found->served_bytes};
         return {};
       },
       reply_to,
@@ -113,15 +113,15 @@ void SimStateStore::identify(target::DiskKey key, bool anew, io::Loop& reply_to,
       });
 }
 
-void SimStateStore::mark_served(const target::DiskIdentity& identity, io::Loop& reply_to,
-                                Done done) {
+void SimStateStore::note_served(const target::DiskIdentity& identity, uint64_t bytes,
+                                io::Loop& reply_to, Done done) {
   enqueue(
-      [identity](target::StoredState& state) -> base::Result<> {
+      [identity, bytes](target::StoredState& state) -> base::Result<> {
         const auto found = std::ranges::find(state.disks, identity, &target::StoredDisk::identity);
         if (found == state.disks.end()) {
           return base::fail(base::Errc::not_found, "no disk has this identity");
         }
-        found->served = true;
+        found->served_bytes = bytes;
         return {};
       },
       reply_to, std::move(done));

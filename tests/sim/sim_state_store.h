@@ -35,7 +35,8 @@ class SimStateStore final : public target::StateStore, private ProcessWatcher {
   base::Result<target::StoredState> load() override;
   void identify(target::DiskKey key, io::Loop& reply_to, Identified done) override;
   void renew(target::DiskKey key, io::Loop& reply_to, Identified done) override;
-  void mark_served(const target::DiskIdentity& identity, io::Loop& reply_to, Done done) override;
+  void note_served(const target::DiskIdentity& identity, uint64_t bytes, io::Loop& reply_to,
+                   Done done) override;
   void save_reservations(const target::DiskIdentity& identity, std::vector<uint8_t> bytes,
                          io::Loop& reply_to, Done done) override;
   void save_created_disk(target::DiskConfig disk, io::Loop& reply_to, Done done) override;

@@ -239,7 +239,7 @@ TEST_F(FileBackingTest, ASecondPathToAFileOfThisProcessIsToldFromALock) {
 
 TEST_F(FileBackingTest, IsMadeOnlyWhenAskedFor) {
   BackingSpec wanted = spec();
-  wanted.create = false;
+  wanted.served_bytes = kMiB;
   EXPECT_EQ(code_of(open(wanted)), base::Errc::not_found);
   EXPECT_FALSE(std::filesystem::exists(wanted.path));
   make_file(kMiB);
@@ -311,8 +311,10 @@ TEST_F(FileBackingTest, WhatIsNotAFileIsRefused) {
 TEST_F(FileBackingTest, Grows) {
   attach(spec());
   ASSERT_TRUE(grow(3 * kMiB).has_value());
-  EXPECT_EQ(device_->info().size_bytes, 3 * kMiB);
+  EXPECT_EQ(device_->info().size_bytes, kMiB) << "not before it is used";
   EXPECT_EQ(status().st_size, static_cast<off_t>(3 * kMiB));
+  backing_->use_grown();
+  EXPECT_EQ(device_->info().size_bytes, 3 * kMiB);
   AlignedBytes bytes(4096, 9);
   EXPECT_EQ(write(3 * kMiB - 4096, bytes.all()), 4096);
 
@@ -320,6 +322,99 @@ TEST_F(FileBackingTest, Grows) {
   EXPECT_EQ(code_of(grow(uint64_t{1} << 62)), base::Errc::limit);
   EXPECT_EQ(device_->info().size_bytes, 3 * kMiB);
   EXPECT_EQ(status().st_size, static_cast<off_t>(3 * kMiB));
+}
+
+TEST_F(FileBackingTest, GrowthThatIsNotUsedIsGivenBack) {
+  attach(spec());
+  ASSERT_TRUE(grow(3 * kMiB).has_value());
+  backing_->undo_grow();
+  ASSERT_TRUE(grow(2 * kMiB).has_value()) << "in their order";
+  EXPECT_EQ(status().st_size, static_cast<off_t>(2 * kMiB));
+  backing_->use_grown();
+  backing_->undo_grow();  // nothing is left to undo
+  ASSERT_TRUE(grow(2 * kMiB).has_value());
+  EXPECT_EQ(status().st_size, static_cast<off_t>(2 * kMiB));
+}
+
+TEST_F(FileBackingTest, WhatOthersHaveAddedToTheFileIsNotCutOff) {
+  attach(spec());
+  std::filesystem::resize_file(spec().path, 4 * kMiB);
+  EXPECT_EQ(code_of(grow(3 * kMiB)), base::Errc::invalid_argument);
+  EXPECT_EQ(status().st_size, static_cast<off_t>(4 * kMiB));
+  EXPECT_TRUE(grow(5 * kMiB).has_value());
+}
+
+TEST_F(FileBackingTest, AFileThatOpenHasMadeCanBeTakenBack) {
+  const BackingSpec wanted = spec();
+  {
+    auto opened = open(wanted);
+    ASSERT_TRUE(opened.has_value());
+    (*opened)->undo_open();
+  }
+  for (int i = 0; i < 1000 && std::filesystem::exists(wanted.path); ++i) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  }
+  EXPECT_FALSE(std::filesystem::exists(wanted.path));
+  make_file(kMiB);
+  attach(wanted);
+  backing_->undo_open();
+  ASSERT_TRUE(grow(kMiB).has_value()) << "after it";
+  EXPECT_TRUE(std::filesystem::exists(wanted.path)) << "it was there before";
+}
+
+TEST_F(FileBackingTest, AFileThatIsSmallerThanWhatWasServedHasLostData) {
+  make_file(kMiB);
+  BackingSpec wanted = spec(4 * kMiB);
+  wanted.served_bytes = 2 * kMiB;
+  EXPECT_EQ(code_of(open(wanted)), base::Errc::corrupt);
+  EXPECT_EQ(status().st_size, static_cast<off_t>(kMiB));
+  wanted.served_bytes = kMiB;
+  attach(wanted);
+  EXPECT_EQ(device_->info().size_bytes, 4 * kMiB);
+}
+
+TEST_F(FileBackingTest, WhatWasNeverServedOfALargerFileIsLeftAlone) {
+  make_file(4 * kMiB);  // as after a kill while it was grown
+  BackingSpec wanted = spec(2 * kMiB);
+  wanted.served_bytes = 3 * kMiB;
+  EXPECT_EQ(code_of(open(wanted)), base::Errc::invalid_argument);
+  wanted.served_bytes = 2 * kMiB;
+  attach(wanted);
+  EXPECT_EQ(device_->info().size_bytes, 2 * kMiB);
+  EXPECT_EQ(status().st_size, static_cast<off_t>(4 * kMiB));
+}
+
+TEST_F(FileBackingTest, AThickDiskHasAllOfItsSpaceAlsoInAFileThatWasThin) {
+  make_file(kMiB);
+  ASSERT_EQ(status().st_blocks, 0);
+  BackingSpec thick = spec();
+  thick.thin = false;
+  attach(thick);
+  EXPECT_GE(status().st_blocks * 512, static_cast<blkcnt_t>(kMiB));
+}
+
+TEST_F(FileBackingTest, APipeIsNotWaitedFor) {
+  ASSERT_EQ(::mkfifo(spec().path.c_str(), 0600), 0);
+  BackingSpec read_only = spec();
+  read_only.read_only = true;
+  EXPECT_EQ(code_of(open(read_only)), base::Errc::invalid_argument);
+}
+
+TEST_F(FileBackingTest, AFileOfTheProcessItselfIsRefused) {
+  make_file(kMiB);
+  SystemBackingOpener opener;
+  opener.claim(spec().path);
+  std::filesystem::create_hard_link(spec().path, folder_ / "other");
+  for (const std::string& path : {spec().path, (folder_ / "other").string()}) {
+    std::promise<base::Errc> failure;
+    BackingSpec wanted = spec();
+    wanted.path = path;
+    opener.open(wanted, thread_.loop(),
+                [&](base::Result<std::shared_ptr<Backing>> result) noexcept {
+                  failure.set_value(code_of(result));
+                });
+    EXPECT_EQ(failure.get_future().get(), base::Errc::exists) << path;
+  }
 }
 
 TEST_F(FileBackingTest, TheOpenerAnswersOnTheLoop) {

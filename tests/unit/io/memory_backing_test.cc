@@ -106,6 +106,8 @@ TEST_F(MemoryBackingTest, GrowsInPlaceUpToItsReserve) {
   const uint8_t* const before = backing_->content().data();
   backing_->content()[0] = 7;
   ASSERT_TRUE(grow(4 * kSize).has_value());
+  EXPECT_EQ(device_->info().size_bytes, kSize) << "not before it is used";
+  backing_->use_grown();
   EXPECT_EQ(device_->info().size_bytes, 4 * kSize);
   EXPECT_EQ(backing_->content().data(), before);
   EXPECT_EQ(backing_->content()[0], 7);

@@ -35,10 +35,13 @@ class HeldBacking final : public Backing {
   }
   void grow(uint64_t size_bytes, Loop& reply_to, Resized done) override {
     reply_to.post([this, size_bytes, done = std::move(done)]() mutable noexcept {
-      content.resize(std::max<size_t>(content.size(), size_bytes));
+      grown = size_bytes;
       done({});
     });
   }
+  void use_grown() override { content.resize(std::max<size_t>(content.size(), grown)); }
+  void undo_grow() override {}
+  void undo_open() override {}
 
   // Ends the oldest call that is under way.
   void end(std::optional<int32_t> result = {}) {
@@ -60,6 +63,7 @@ class HeldBacking final : public Backing {
   }
 
   std::vector<uint8_t> content;
+  uint64_t grown = 0;
   std::deque<DeviceCall> calls;
   std::vector<Op*> cancelled;
   std::vector<Extent> extents;  // the answers to extent_at, in turn

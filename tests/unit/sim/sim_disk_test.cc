@@ -268,6 +268,7 @@ TEST_F(SimDiskTest, GrowsNeverShrinks) {
   EXPECT_FALSE(grown);
   world.run_for(1s);
   ASSERT_TRUE(grown && *grown);
+  user.backing->use_grown();
   EXPECT_EQ(user.device->info().size_bytes, 2 * kSize);
   grown.reset();
   user.backing->grow(kSize, user.loop, [&](base::Result<> r) noexcept { grown = r; });

@@ -29,6 +29,10 @@ class FakeShard final : public ShardControl {
     maps.push_back(std::move(map));
     note("map");
   }
+  void add_unit(std::shared_ptr<const UnitState> unit) override {
+    note("add " + unit->description.name);
+    units[unit->id] = std::move(unit);
+  }
   void publish_unit(std::shared_ptr<const UnitState> unit) override {
     note("publish " + unit->description.name);
     units[unit->id] = std::move(unit);
@@ -113,19 +117,20 @@ class FakeStore final : public StateStore {
       found = std::prev(state.disks.end());
       found->identity[15] = ++last_identity_;
     }
-    const DiskRecord record{.identity = found->identity, .served = found->served};
+    const DiskRecord record{.identity = found->identity, .served_bytes = found->served_bytes};
     reply_to.post([record, done = std::move(done)]() mutable noexcept { done(record); });
   }
   void renew(DiskKey key, io::Loop& reply_to, Identified done) override {
     std::erase_if(state.disks, [&](const StoredDisk& disk) { return disk.key == key; });
     identify(std::move(key), reply_to, std::move(done));
   }
-  void mark_served(const DiskIdentity& identity, io::Loop& reply_to, Done done) override {
+  void note_served(const DiskIdentity& identity, uint64_t bytes, io::Loop& reply_to,
+                   Done done) override {
     base::Result<> result;
     if (fails) {
       result = base::fail(base::Errc::no_space, "the file system is full");
     } else {
-      std::ranges::find(state.disks, identity, &StoredDisk::identity)->served = true;
+      std::ranges::find(state.disks, identity, &StoredDisk::identity)->served_bytes = bytes;
     }
     reply_to.post([result, done = std::move(done)]() mutable noexcept { done(result); });
   }
@@ -190,22 +195,34 @@ class FakeStore final : public StateStore {
 
 class FakeBacking final : public io::Backing {
  public:
-  explicit FakeBacking(const io::BackingSpec& spec) : info_{.size_bytes = spec.size_bytes} {}
+  FakeBacking(const io::BackingSpec& spec, std::string& undone_calls)
+      : undone(undone_calls), info_{.size_bytes = spec.size_bytes} {}
   io::BlockInfo info() const override { return info_; }
   std::unique_ptr<io::BlockDevice> attach(io::Loop&) override { return nullptr; }
   void grow(uint64_t size_bytes, io::Loop& reply_to, Resized done) override {
     base::Result<> result;
+    if (hangs) {
+      hung.push_back(std::move(done));
+      return;
+    }
     if (full) {
       result = base::fail(base::Errc::no_space, "the file system is full");
     } else {
-      info_.size_bytes = size_bytes;
+      grown_ = size_bytes;
     }
     reply_to.post([result, done = std::move(done)]() mutable noexcept { done(result); });
   }
+  void use_grown() override { info_.size_bytes = grown_; }
+  void undo_grow() override { undone += "grow "; }
+  void undo_open() override { undone += "open "; }
   bool full = false;
+  bool hangs = false;
+  std::vector<Resized> hung;
+  std::string& undone;
 
  private:
   io::BlockInfo info_;
+  uint64_t grown_ = 0;
 };
 
 class FakeOpener final : public io::BackingOpener {
@@ -213,10 +230,11 @@ class FakeOpener final : public io::BackingOpener {
   void open(const io::BackingSpec& spec, io::Loop& reply_to, Opened done) override {
     ++attempts[spec.path];
     const auto error = errors.find(spec.path);
-    base::Result<std::shared_ptr<io::Backing>> result = std::make_shared<FakeBacking>(spec);
+    base::Result<std::shared_ptr<io::Backing>> result =
+        std::make_shared<FakeBacking>(spec, undone[spec.path]);
     if (error != errors.end()) {
       result = base::fail(error->second, "cannot be opened");
-    } else if (absent.contains(spec.path) && !spec.create) {
+    } else if (absent.contains(spec.path) && spec.served_bytes > 0) {
       result = base::fail(base::Errc::not_found, "no such file or directory", ENOENT);
     } else {
       opened[spec.path] = std::static_pointer_cast<FakeBacking>(*result);
@@ -228,6 +246,7 @@ class FakeOpener final : public io::BackingOpener {
   std::map<std::string, base::Errc> errors;
   std::set<std::string> absent;  // made when it is asked for
   std::map<std::string, int> attempts;
+  std::map<std::string, std::string> undone;
   std::map<std::string, std::weak_ptr<FakeBacking>> opened;
 };
 

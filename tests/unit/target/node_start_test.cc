@@ -13,6 +13,8 @@ using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::SizeIs;
 
+bool is_served(const StoredDisk& disk) { return disk.served_bytes == 64 * kMiB; }
+
 class NodeStartTest : public NodeTest {};
 
 // --- start
@@ -45,7 +47,7 @@ TEST_F(NodeStartTest, ABrokenDiskOfTheFileStartsNothing) {
 TEST_F(NodeStartTest, AFileThatWasServedAndIsGoneIsNotMadeAnew) {
   opener.absent = {"/srv/csv1"};
   start();  // new: made
-  EXPECT_TRUE(std::ranges::all_of(store.state.disks, &StoredDisk::served));
+  EXPECT_TRUE(std::ranges::all_of(store.state.disks, is_served));
   destroy_node();
   shard0.units.clear();
   shard1.units.clear();
@@ -56,15 +58,21 @@ TEST_F(NodeStartTest, AFileThatWasServedAndIsGoneIsNotMadeAnew) {
   EXPECT_FALSE(opener.is_open("/srv/witness"));
 }
 
+TEST_F(NodeStartTest, AStartThatIsRefusedServesNothing) {
+  network.taken = "10.1.0.10:3260";
+  ASSERT_FALSE(start(make_config()).has_value());
+  EXPECT_TRUE(std::ranges::none_of(store.state.disks, is_served));
+}
+
 TEST_F(NodeStartTest, ThatADiskWasServedIsNotedWhenTheStoreHasRoomAgain) {
   store.fails = true;
   start();
-  EXPECT_TRUE(std::ranges::none_of(store.state.disks, &StoredDisk::served));
+  EXPECT_TRUE(std::ranges::none_of(store.state.disks, is_served));
   world.advance(kNoteAgain);
   store.fails = false;
-  EXPECT_TRUE(std::ranges::none_of(store.state.disks, &StoredDisk::served));
+  EXPECT_TRUE(std::ranges::none_of(store.state.disks, is_served));
   world.advance(kNoteAgain);
-  EXPECT_TRUE(std::ranges::all_of(store.state.disks, &StoredDisk::served));
+  EXPECT_TRUE(std::ranges::all_of(store.state.disks, is_served));
 }
 
 TEST_F(NodeStartTest, APortalThatCannotBeHadStartsNothing) {

@@ -126,26 +126,26 @@ TEST_F(StateDatabaseTest, WhileThatFailsTooItIsInDoubt) {
 }
 
 TEST_F(StateDatabaseTest, ItIsNotedThatADiskWasServed) {
-  EXPECT_FALSE(database_->identify(kKey, random_)->served);
-  EXPECT_TRUE(database_->mark_served(identity_).has_value());
-  EXPECT_TRUE(database_->identify(kKey, random_)->served);
+  EXPECT_EQ(database_->identify(kKey, random_)->served_bytes, 0u);
+  EXPECT_TRUE(database_->note_served(identity_, uint64_t{1} << 40).has_value());
+  EXPECT_EQ(database_->identify(kKey, random_)->served_bytes, uint64_t{1} << 40);
   const StoredDisk disk = after_restart();
-  EXPECT_TRUE(disk.served);
+  EXPECT_EQ(disk.served_bytes, uint64_t{1} << 40);
   EXPECT_EQ(disk.identity, identity_);
   EXPECT_EQ(disk.reservations, kOld);
-  EXPECT_EQ(database_->mark_served({}).error().code, base::Errc::not_found);
+  EXPECT_EQ(database_->note_served({}, 1).error().code, base::Errc::not_found);
 }
 
 TEST_F(StateDatabaseTest, RenewedItIsAnotherDisk) {
-  ASSERT_TRUE(database_->mark_served(identity_).has_value());
+  ASSERT_TRUE(database_->note_served(identity_, uint64_t{1} << 40).has_value());
   const auto renewed = database_->renew(kKey, random_);
   ASSERT_TRUE(renewed.has_value());
   EXPECT_NE(renewed->identity, identity_);
-  EXPECT_FALSE(renewed->served);
+  EXPECT_EQ(renewed->served_bytes, 0u);
   const StoredDisk disk = after_restart();
   EXPECT_EQ(disk.identity, renewed->identity);
   EXPECT_TRUE(disk.reservations.empty());
-  EXPECT_FALSE(disk.served);
+  EXPECT_EQ(disk.served_bytes, 0u);
   EXPECT_EQ(database_->save_reservations(identity_, kOld).error().code, base::Errc::not_found);
 }
 
@@ -159,9 +159,9 @@ TEST_F(StateDatabaseTest, TheFirstFormatIsBroughtToThisOne) {
   const StoredDisk disk = after_restart();
   EXPECT_EQ(disk.identity, identity_);
   EXPECT_EQ(disk.reservations, kOld);
-  EXPECT_FALSE(disk.served);
-  EXPECT_TRUE(database_->mark_served(identity_).has_value());
-  EXPECT_TRUE(after_restart().served);
+  EXPECT_EQ(disk.served_bytes, 0u);
+  EXPECT_TRUE(database_->note_served(identity_, uint64_t{1} << 40).has_value());
+  EXPECT_EQ(after_restart().served_bytes, uint64_t{1} << 40);
 }
 
 }  // namespace
