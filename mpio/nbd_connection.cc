@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "common/base/log.h"
+#include "mpio/ghosts.h"
 #include "mpio/nbd_server.h"
 
 namespace holdfast::mpio {
@@ -46,6 +47,7 @@ void NbdConnection::close(const char* why) {
   if (phase_ == Phase::closing) return;
   LOG_LIMITED(info, kLog, "client of {} gone: {}", server_.options_.name, why);
   phase_ = Phase::closing;
+  server_.orphans_ += under_way_;
   waiting_ = Waiting::no;
   if (waiting_hook.is_linked()) server_.no_longer_waiting(*this);
   server_.loop_.stop(timer_);
@@ -84,7 +86,7 @@ void NbdConnection::check_gone() {
     release(request);
   }
   // What the client sent before it vanished is executed, and waited for: like a disk's cable, a
-  // broken socket does not take back what went through it.
+  // broken socket does not take back what went through it. orphan_changes()
   if (under_way_ > 0) return;
   server_.network_.close(std::exchange(socket_, io::kNoSocket));
   server_.gone(*this);
@@ -215,6 +217,10 @@ bool NbdConnection::begin_request() {
   if (request == nullptr) return wait(Waiting::own);
   request->wire = wire;
   const uint32_t problem = nbd::problem_of(wire, server_.info_, agreed());
+  if (problem == 0 && server_.must_wait_for_orphans(wire)) {
+    free_.push_back(request);
+    return wait(Waiting::own);
+  }
   if (problem == 0 && (writes || command == Command::read)) {
     const Waiting missing = acquire_buffers(*request, wire.length);
     if (missing != Waiting::no) {
@@ -314,6 +320,16 @@ NbdRequest* NbdConnection::new_request() {
   return request;
 }
 
+// No client will ever hear what became of it, so whoever comes next cannot know that it may still
+// land: on another path, after what is written now.
+bool NbdConnection::orphan_changes(uint64_t offset, uint64_t length) const {
+  if (phase_ != Phase::closing) return false;
+  return std::ranges::any_of(pool_, [&](const auto& request) {
+    return request->busy() && waits_for_ghosts(request->kind) &&
+           ByteRange{request->offset, request->length}.overlaps({offset, length});
+  });
+}
+
 void NbdConnection::submit(NbdRequest& request) {
   using Kind = io::BlockRequest::Kind;
   const uint16_t flags = request.wire.flags;
@@ -353,6 +369,7 @@ void NbdConnection::submit(NbdRequest& request) {
 void NbdConnection::on_request_done(NbdRequest& request, int32_t result) noexcept {
   --under_way_;
   if (phase_ == Phase::closing) {
+    --server_.orphans_;
     release(request);
     return check_gone();
   }

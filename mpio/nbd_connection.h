@@ -61,6 +61,8 @@ class NbdConnection {
   // For the server: something that it waited for may be there now.
   void go_on();
   bool waits_for_pool() const { return waiting_ == Waiting::pool; }
+  // The client is gone, and a change that it asked for within the range is still under way.
+  bool orphan_changes(uint64_t offset, uint64_t length) const;
   uint64_t held_bytes() const { return held_bytes_; }
 
   boost::intrusive::list_member_hook<> hook;
@@ -73,8 +75,8 @@ class NbdConnection {
                                                 &NbdRequest::list_hook>>;
   // draining: nothing more is taken from the client, what is under way is still answered.
   enum class Phase : uint8_t { negotiation, header, payload, draining, closing };
-  // What keeps the next request, whose header is complete, from being begun: a request slot or this
-  // client's share of the buffers; the buffers of all.
+  // What keeps the next request, whose header is complete, from being begun: a request slot, this
+  // client's share of the buffers, or what a vanished client left under way; the buffers of all.
   enum class Waiting : uint8_t { no, own, pool };
 
   void arm_receive();

@@ -108,6 +108,18 @@ void NbdServer::stop(std::move_only_function<void() noexcept> stopped) {
   if (!bury_op_.busy()) loop_.at_turn_end(bury_op_);
 }
 
+bool NbdServer::must_wait_for_orphans(const nbd::Request& request) const {
+  if (orphans_ == 0) return false;
+  const auto command = static_cast<nbd::Command>(request.command.get());
+  if (command != nbd::Command::write && command != nbd::Command::trim &&
+      command != nbd::Command::write_zeroes) {
+    return false;
+  }
+  return std::ranges::any_of(connections_, [&request](const NbdConnection& each) {
+    return each.orphan_changes(request.offset, request.length);
+  });
+}
+
 void NbdServer::wait(NbdConnection& connection) {
   waiting_.push_back(connection);
   watch_pool(connection);

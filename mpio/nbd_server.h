@@ -50,6 +50,9 @@ class NbdServer {
   void gone(NbdConnection& connection);  // destroys it in a later step
   void on_bury(int32_t) noexcept;
 
+  // A change must not overtake one of a vanished client that it overlaps: the older one could land
+  // on top of it.
+  bool must_wait_for_orphans(const nbd::Request& request) const;
   // Connections that wait for a request slot or for buffers, in the order in which they began to.
   void wait(NbdConnection& connection);
   void watch_pool(const NbdConnection& connection);
@@ -79,6 +82,7 @@ class NbdServer {
   nbd::ExportInfo info_;
   io::Socket listener_ = io::kNoSocket;
   bool stopping_ = false;
+  size_t orphans_ = 0;  // requests under way of connections that are closing
   ConnectionList connections_;
   ConnectionList gone_;
   WaitingList waiting_;

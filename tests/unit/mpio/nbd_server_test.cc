@@ -209,6 +209,36 @@ TEST_F(NbdServerTest, AVanishedClientsRequestsEndBeforeItIsForgotten) {
   EXPECT_EQ(buffers->used_bytes(), 0u);
 }
 
+// It could land on top of them: on another path, or after a fence.
+TEST_F(NbdServerTest, ChangesWaitForWhatAVanishedClientLeftUnderWay) {
+  start();
+  auto gone = client();
+  auto next = client();
+  device.hold = true;
+  ASSERT_TRUE(gone->write(nbd::request({Command::write, 4096, 4096}, pattern(4096, 1))));
+  ASSERT_TRUE(until([&] { return device.held.size() == 1; }));
+  // While its client is there, order is that client's business.
+  ASSERT_TRUE(next->write(nbd::request({Command::write, 4096, 4096}, pattern(4096, 2))));
+  ASSERT_TRUE(until([&] { return device.held.size() == 2; }));
+  device.release(1);
+  gone->kill();
+  world.run_for(10ms);
+  auto other = client();
+  ASSERT_TRUE(next->write(nbd::request({Command::write, 0, 8192}, pattern(8192, 3))));
+  ASSERT_TRUE(other->write(nbd::request({Command::read, 4096, 4096}) +
+                           nbd::request({Command::write, 8192, 4096}, pattern(4096, 4)) +
+                           nbd::request({Command::trim, 4096, 512})));
+  world.run_for(1s);
+  EXPECT_EQ(device.held.size(), 3u) << "the read and the write elsewhere are under way";
+  device.hold = false;
+  device.release(0);
+  ASSERT_TRUE(until([&] { return device.seen.size() == 6; }));
+  device.release_all();
+  ASSERT_TRUE(until([&] { return device.under_way == 0; }));
+  EXPECT_EQ(device.content[1], pattern(2, 3)[1]);
+  EXPECT_EQ(server->connections(), 2u);
+}
+
 TEST_F(NbdServerTest, AClientThatTakesNoAnswersIsGivenUp) {
   start();
   auto one = client();
