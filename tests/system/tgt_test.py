@@ -292,15 +292,50 @@ class Life(TgtCase):
         self.is_right(mpiod, writer)
 
 
+class FenceRedirected(TgtCase):
+    """A write hangs, its path is lost, and the target sends the fence's login to another one: what
+    that one says of the session proves nothing."""
+
+    backing_class = SlowFile
+    HOLD_S = 2
+
+    def test_the_unit_is_reset_after_the_hold(self):
+        mpiod = self.mpiod(self.tgt, devices=[Device(
+            lun=tgtd.LUN, portals=[(wire.address, None) for wire in self.wires],
+            extra={"policy": "failover", "ghost_hold": f"{self.HOLD_S}s"})])
+        self.wait_until(lambda: mpiod.states() == ["ACTIVE", "ACTIVE"], "both paths are active", 20)
+        client, other = (nbd.Client(mpiod.nbd("csv1"), "csv1", deadline=60) for _ in range(2))
+        for each in (client, other):
+            self.addCleanup(each.close)
+        redirect(self.tgt, self.tgtd())
+        self.backing.hold()
+        write = self.in_background(client.write, 0, b"\x11" * BLOCK)
+        self.is_held()
+        self.wires[0].cut()
+        with self.assertRaises(concurrent.futures.TimeoutError, msg="answered after the hold"):
+            write.result(3 * self.HOLD_S)
+        self.assertNotIn("fenced after", mpiod.log())
+        self.backing.let_go()
+        write.result(30)
+        other.write(0, b"\x22" * BLOCK)
+        self.assertEqual(self.on_disk(), {0x22})
+        self.assertIn("logical unit reset after the hold time", mpiod.log())
+
+
+def redirect(front, to):
+    """Logins to `front` are sent to another tgt."""
+    address, port = to.portal(1)
+    for name, value in (("RedirectAddress", address), ("RedirectPort", port),
+                        ("RedirectReason", "Temporary")):
+        front.admin("target", "update", "--tid", 1, "--name", name, "--value", value)
+
+
 class Redirected(case.TestCase):
     """A portal that sends us to another one, as arrays do that spread their sessions."""
 
     def test_the_path_follows_and_asks_the_first_portal_again_after_a_loss(self):
         front, store = self.tgtd(), self.tgtd()
-        address, port = store.portal(1)
-        for name, value in (("RedirectAddress", address), ("RedirectPort", port),
-                            ("RedirectReason", "Temporary")):
-            front.admin("target", "update", "--tid", 1, "--name", name, "--value", value)
+        redirect(front, store)
         mpiod = self.mpiod(store, devices=[Device(
             lun=tgtd.LUN, portals=[("%s:%d" % front.portal(0), None)])])
         self.wait_until(lambda: mpiod.states() == ["ACTIVE"], "the path is active", 20)
