@@ -129,9 +129,12 @@ void Device::admit(Path& path) {
   if (!options_.note_group || !tag || tag == noted_groups_[path.index()]) {
     return reservations_->admit(path);
   }
-  // The note is of one group: not while something is left in another.
+  // The note is of one group: not while something is left in another. After the hold it is the path
+  // that may have to reset the unit for it: no other need be there.
+  const io::Instant now = services_.loop.now();
   for (const auto& fence : fences_) {
-    if (fence->session().path == path.index() && !fence->plan().cleared()) {
+    if (fence->session().path != path.index() || fence->plan().cleared()) continue;
+    if (now < fence->plan().hold_until().value_or(fence->since() + kDefaultGhostHold)) {
       return path.probed(PathEvent::attempt_failed,
                          "its last session, of another portal group, is not fenced yet");
     }

@@ -116,7 +116,11 @@ base::Result<> FileBacking::open_path() {
     direct_ = false;
     fd_ = ::open(spec_.path.c_str(), flags & ~O_DIRECT);
   }
-  if (fd_ >= 0) return {};
+  if (fd_ >= 0) {
+    // io_uring would give up at once what it cannot do without waiting.
+    if (spec_.kind == BackingKind::file) fcntl(fd_, F_SETFL, fcntl(fd_, F_GETFL) & ~O_NONBLOCK);
+    return {};
+  }
   switch (errno) {
     case EBUSY:
       return in_use("in use: mounted or claimed", errno);
@@ -187,9 +191,8 @@ base::Result<> FileBacking::size_file() {
   if (now < spec_.served_bytes) {
     return base::fail(
         base::Errc::corrupt,
-        "the file is smaller than what was served of it before: data is lost. Restore "
-        "it from a backup; to begin again with an empty disk, give it another name or "
-        "path");
+        "the file is smaller than what was served of it before: data is lost. Restore it from a "
+        "backup; to begin again with an empty disk, give it another name or path");
   }
   if (now > spec_.size_bytes) {
     if (spec_.served_bytes == 0 || spec_.served_bytes > spec_.size_bytes) {
@@ -278,10 +281,11 @@ base::Result<> FileBacking::size_device() {
 
 void FileBacking::probe() {
   if (spec_.read_only || !spec_.thin) return;
-  // Punching a hole beyond the end changes nothing but says whether holes can be punched.
-  can_discard_ = spec_.kind == BackingKind::block ||
-                 fallocate(fd_, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-                           static_cast<off_t>(size_bytes_.load()), 4096) == 0;
+  // Punching a hole beyond the end, which may lie behind what is served, changes nothing but says
+  // whether holes can be punched.
+  can_discard_ =
+      spec_.kind == BackingKind::block || fallocate(fd_, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                                                    lseek(fd_, 0, SEEK_END), 4096) == 0;
   if (!can_discard_) {
     LOG_WARNING(kLog, "{}: holes cannot be punched: UNMAP is not offered", spec_.path);
   }
@@ -394,17 +398,19 @@ base::Result<Extent> FileBacking::extent_at(uint64_t offset) const {
   const uint64_t size = size_bytes_.load();
   ASSERT(offset < size);
   const auto start = static_cast<off_t>(offset);
+  // The file may be larger than what is served of it.
+  const auto until = [offset, size](off_t end) {
+    return std::min(static_cast<uint64_t>(end), size) - offset;
+  };
   const off_t data = lseek(fd_, start, SEEK_DATA);
   if (data < 0) {
     if (errno == ENXIO) return Extent{ExtentState::deallocated, size - offset};
     return Extent{ExtentState::mapped, size - offset};  // not supported: all of it counts as data
   }
-  if (data > start) {
-    return Extent{ExtentState::deallocated, static_cast<uint64_t>(data - start)};
-  }
+  if (data > start) return Extent{ExtentState::deallocated, until(data)};
   const off_t hole = lseek(fd_, start, SEEK_HOLE);
   if (hole <= start) return Extent{ExtentState::mapped, size - offset};
-  return Extent{ExtentState::mapped, static_cast<uint64_t>(hole - start)};
+  return Extent{ExtentState::mapped, until(hole)};
 }
 
 }  // namespace holdfast::io

@@ -13,9 +13,9 @@ TWO_GROUPS = {1: ["127.0.0.1"], 2: ["127.0.0.2"]}
 
 
 class OddCase(case.TestCase):
-    def serve(self, target, **options):
+    def serve(self, target, states=("ACTIVE", "ACTIVE"), **options):
         self.mpio = self.mpiod(target, **options)
-        self.wait_for("ACTIVE", "ACTIVE")
+        self.wait_for(*states)
         self.client = nbd.Client(self.mpio.nbd("csv1"), "csv1")
         self.addCleanup(self.client.close)
 
@@ -72,16 +72,16 @@ class NoProof(OddCase):
     """A write hangs, its path is lost, and logs in again to somewhere else: that does not prove the
     end of the write."""
 
-    def lost(self, leads_to, target_options, hold="15s"):
+    def lost(self, leads_to, target_options, hold="15s", paths=2):
         """Path 0 leads to another portal now. The future of the write."""
         self.fs = self.slowfs()
         target = self.target(disks=[Disk("slow", path=str(self.fs.mount / "slow.img"), size="8MiB",
                                          extra={"thin": False})], **target_options)
-        wires = [Wire(target.portal(path)) for path in (0, 1)]
+        wires = [Wire(target.portal(path)) for path in range(paths)]
         for wire in wires:
             self.addCleanup(wire.close)
         self.addCleanup(self.fs.clear)
-        self.serve(target, devices=[Device(
+        self.serve(target, ["ACTIVE"] * paths, devices=[Device(
             portals=[(wire.address, None) for wire in wires],
             extra={"policy": "failover", "ghost_mode": "strict", "ghost_hold": hold})])
         pool = concurrent.futures.ThreadPoolExecutor(1)
@@ -95,9 +95,9 @@ class NoProof(OddCase):
         wires[0].mend()
         return write
 
-    def is_answered_only_after_its_end(self, write):
+    def is_answered_only_after_its_end(self, write, open_s=2):
         with self.assertRaises(concurrent.futures.TimeoutError, msg="its old attempt may land"):
-            write.result(2)
+            write.result(open_s)
         self.fs.clear()
         write.result(30)
 
@@ -110,12 +110,20 @@ class NoProof(OddCase):
     def test_the_login_to_another_portal_group_does_not_either(self):
         """Nor the time: the other group's path resets the unit then, which waits for the write."""
         write = self.lost(lambda target: target.portal(1), {
-            "portal_groups": TWO_GROUPS, "targets": [TargetName(portal_groups=[1, 2])]}, "1s")
+            "portal_groups": TWO_GROUPS, "targets": [TargetName(portal_groups=[1, 2])]}, "4s")
         self.wait_until(lambda: list(self.mpio.paths().values())[0]["why"] ==
                         "its last session, of another portal group, is not fenced yet",
                         "the path has logged in", 15)
-        self.is_answered_only_after_its_end(write)
+        self.is_answered_only_after_its_end(write, open_s=6)
         self.wait_for("ACTIVE", "ACTIVE")
+
+    def test_the_only_path_comes_back_to_another_portal_group(self):
+        """It is let in after the hold, for nobody else can reset the unit."""
+        write = self.lost(lambda target: target.portal(1), {
+            "portal_groups": TWO_GROUPS, "targets": [TargetName(portal_groups=[1, 2])]}, "1s",
+            paths=1)
+        self.wait_for("ACTIVE")
+        self.is_answered_only_after_its_end(write)
 
 
 class AccessStates(OddCase):

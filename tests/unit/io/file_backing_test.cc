@@ -4,10 +4,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <array>
 #include <cerrno>
 #include <cstdlib>
 #include <filesystem>
 #include <string>
+#include <string_view>
 
 #include "common/io/backing_opener.h"
 #include "common/io/file_device.h"
@@ -107,6 +109,7 @@ TEST_F(FileBackingTest, UsesODirectWhereTheFileSystemHasIt) {
   if (probe >= 0) ::close(probe);
   attach(spec());
   EXPECT_EQ((fcntl(backing_->fd(), F_GETFL) & O_DIRECT) != 0, probe >= 0);
+  EXPECT_EQ(fcntl(backing_->fd(), F_GETFL) & O_NONBLOCK, 0);
   EXPECT_NE(fcntl(backing_->fd(), F_GETFD) & FD_CLOEXEC, 0);
 }
 
@@ -379,9 +382,16 @@ TEST_F(FileBackingTest, WhatWasNeverServedOfALargerFileIsLeftAlone) {
   wanted.served_bytes = 3 * kMiB;
   EXPECT_EQ(code_of(open(wanted)), base::Errc::invalid_argument);
   wanted.served_bytes = 2 * kMiB;
+  const int fd = ::open(wanted.path.c_str(), O_RDWR | O_CLOEXEC);
+  ASSERT_EQ(pwrite(fd, "data", 4, static_cast<off_t>(2 * kMiB)), 4);
   attach(wanted);
   EXPECT_EQ(device_->info().size_bytes, 2 * kMiB);
   EXPECT_EQ(status().st_size, static_cast<off_t>(4 * kMiB));
+  EXPECT_EQ(extent_at(0).length_bytes, 2 * kMiB) << "a hole";
+  std::array<char, 4> behind{};
+  EXPECT_EQ(pread(fd, behind.data(), 4, static_cast<off_t>(2 * kMiB)), 4);
+  EXPECT_EQ(std::string_view(behind.data(), 4), "data");
+  ::close(fd);
 }
 
 TEST_F(FileBackingTest, AThickDiskHasAllOfItsSpaceAlsoInAFileThatWasThin) {
