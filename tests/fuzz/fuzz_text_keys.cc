@@ -15,6 +15,8 @@ namespace {
 using holdfast::base::Bytes;
 using namespace holdfast::iscsi;  // NOLINT(google-build-using-namespace): a program of one file
 
+constexpr size_t kMostOwnKeys = 20;  // declared and offered by us in one message
+
 LocalParameters local_of(uint8_t mode) {
   LocalParameters local;
   if ((mode & 0x10) != 0) local.header_digest = DigestChoice::required;
@@ -73,9 +75,12 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     ASSERT(answer.size() <= kMaxLoginResponseBytes);
     if (!done) return 0;
     check_parameters(negotiation.parameters());
-    // What we send, we can read.
+    // What we send, we can read, unless what is our own comes on top of answers to a full message.
     TextMessage ours;
-    ASSERT(ours.parse(answer).has_value());
+    const auto read = ours.parse(answer);
+    const auto keys = static_cast<size_t>(std::ranges::count(answer, uint8_t{0}));
+    ASSERT(keys <= message.size() + kMostOwnKeys);
+    ASSERT(read.has_value() != (keys > kMaxKeysPerMessage));
   }
   return 0;
 }
