@@ -12,7 +12,14 @@ DiskOpener::Ticket DiskOpener::open(const DiskConfig& disk, Done done) {
 }
 
 void DiskOpener::attempt(Opening& opening) {
-  ++unanswered_;
+  if (++unanswered_ > kMaxUnanswered) {
+    loop_.post([this, ticket = opening.ticket]() noexcept {
+      on_attempted(ticket, base::fail(base::Errc::limit,
+                                      "too many earlier disks are still being opened, as their "
+                                      "storage hangs: bring that back first"));
+    });
+    return;
+  }
   opener_.open(opening.spec, loop_, [this, ticket = opening.ticket](auto result) noexcept {
     on_attempted(ticket, std::move(result));
   });

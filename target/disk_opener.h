@@ -8,11 +8,14 @@
 #include "common/io/backing.h"
 #include "common/io/loop.h"
 #include "target/config.h"
+#include "target/config_limits.h"
 
 namespace holdfast::target {
 
 // A dead process's last requests end in their own time.
 inline constexpr io::Duration kLockRetry = std::chrono::milliseconds(200);
+// Each holds a thread while its storage hangs, also when nobody waits for it any more.
+inline constexpr size_t kMaxUnanswered = 2 * kMaxDisks;
 
 // Owner: NodeState. Thread: the control loop's.
 class DiskOpener {

@@ -102,11 +102,14 @@ void Portals::on_accepted(Listener& listener, int32_t result) {
   }
   if (result < 0 && !is_of_connection(result)) {
     listener.trouble = -result;
+    // Connections that never log in must not keep sessions from coming back.
+    const bool full = result == -EMFILE || result == -ENFILE;
+    const bool gives_way = full && drop_oldest_login();
     LOG_LIMITED(warning, kLog,
                 "cannot accept: portal={}: {}; with too few file descriptors: raise "
                 "LimitNOFILE or lower max_connections",
                 listener.portal.endpoint.to_string(), std::strerror(-result));
-    loop_.start(listener.retry, kAcceptRetry);
+    loop_.start(listener.retry, gives_way ? kAcceptRetryAfterDrop : kAcceptRetry);
     return;
   }
   listener.trouble = 0;
@@ -114,11 +117,32 @@ void Portals::on_accepted(Listener& listener, int32_t result) {
   accept(listener);
 }
 
+// False: there is none that is not told to go already.
+bool Portals::drop_oldest_login() {
+  size_t makes_room = 0;  // the shard with the most of them
+  uint32_t most = 0;
+  for (size_t i = 0; i < placing_.size(); ++i) {
+    const uint32_t logging_in = shards_.load(i).logging_in;
+    const uint32_t dropping = placing_[i]->dropping.load(std::memory_order_acquire);
+    if (logging_in > dropping && logging_in - dropping > most) {
+      most = logging_in - dropping;
+      makes_room = i;
+    }
+  }
+  if (most == 0) return false;
+  ++refused_;
+  Placing& room = *placing_[makes_room];
+  room.dropping.fetch_add(1, std::memory_order_relaxed);
+  shards_.tell(makes_room, [&room](ShardControl& shard) {
+    shard.drop_oldest_login();
+    room.dropping.fetch_sub(1, std::memory_order_release);
+  });
+  return true;
+}
+
 void Portals::place(io::Socket socket, uint16_t portal_group_tag) {
   ++accepted_;
   uint32_t total = 0;
-  size_t makes_room = 0;  // the shard with the most logins that can give way
-  uint32_t most_logins = 0;
   size_t best = 0;
   ShardLoad best_load;
   for (size_t i = 0; i < placing_.size(); ++i) {
@@ -126,10 +150,6 @@ void Portals::place(io::Socket socket, uint16_t portal_group_tag) {
     const uint32_t dropping = placing_[i]->dropping.load(std::memory_order_acquire);
     load.connections += placing_[i]->adopting.load(std::memory_order_acquire);
     total += load.connections - std::min(dropping, load.connections);
-    if (load.logging_in > dropping && load.logging_in - dropping > most_logins) {
-      most_logins = load.logging_in - dropping;
-      makes_room = i;
-    }
     const bool better = load.connections != best_load.connections
                             ? load.connections < best_load.connections
                             : load.busy_permille < best_load.busy_permille;
@@ -140,15 +160,7 @@ void Portals::place(io::Socket socket, uint16_t portal_group_tag) {
   }
   // Connections that never log in must not keep others out: the oldest of them gives way. Sessions
   // never do.
-  if (total >= max_connections_ && most_logins > 0) {
-    ++refused_;
-    Placing& room = *placing_[makes_room];
-    room.dropping.fetch_add(1, std::memory_order_relaxed);
-    shards_.tell(makes_room, [&room](ShardControl& shard) {
-      shard.drop_oldest_login();
-      room.dropping.fetch_sub(1, std::memory_order_release);
-    });
-  } else if (total >= max_connections_) {
+  if (total >= max_connections_ && !drop_oldest_login()) {
     ++refused_;
     LOG_LIMITED(warning, kLog, "connection refused: max_connections={} reached: peer={}",
                 max_connections_, network_.peer_endpoint(socket).to_string());

@@ -15,6 +15,8 @@ namespace holdfast::target {
 
 // Out of file descriptors: only the end of some connection helps, so asking again at once is vain.
 inline constexpr io::Duration kAcceptRetry = std::chrono::milliseconds(100);
+// A descriptor is about to be free, and others wait in the backlog.
+inline constexpr io::Duration kAcceptRetryAfterDrop = std::chrono::milliseconds(2);
 
 struct Portal {
   io::Endpoint endpoint;
@@ -74,6 +76,7 @@ class Portals {
   void accept(Listener& listener);
   void on_accepted(Listener& listener, int32_t result);
   void place(io::Socket socket, uint16_t portal_group_tag);
+  bool drop_oldest_login();
   void begin_close(Listener& listener);
   void end_close(Listener& listener);
 

@@ -51,6 +51,12 @@ class FloodCase(case.TestCase):
             session.ready(lun)
         return session
 
+    def flood(self, count, stack):
+        for _ in range(count):
+            client = stack.enter_context(socket.socket())
+            client.settimeout(10)
+            client.connect(self.daemon.portal())
+
     def grown(self) -> int:
         return self.daemon.memory_bytes() - self.memory
 
@@ -72,22 +78,18 @@ class FloodCase(case.TestCase):
         return result
 
 
-class SilentConnections(FloodCase):
-    limit = 200
-    settings = {"buffer_memory": "16MiB", "max_connections": limit}
-
-    def flood(self, count, stack):
-        for _ in range(count):
-            client = stack.enter_context(socket.socket())
-            client.settimeout(10)
-            client.connect(self.daemon.portal())
-
+class SilentCase(FloodCase):
     def open(self, **options):
         """While the flood lasts a login may be the one that gives way: it is tried again."""
         def try_it():
             with contextlib.suppress(iscsi.Closed, ConnectionError):
-                return super(SilentConnections, self).open(**options)
+                return super(SilentCase, self).open(**options)
         return self.wait_until(try_it, "a login", 3)
+
+
+class SilentConnections(SilentCase):
+    limit = 200
+    settings = {"buffer_memory": "16MiB", "max_connections": limit}
 
     def test_ten_thousand_in_turn(self):
         with contextlib.ExitStack() as stack:
@@ -100,9 +102,20 @@ class SilentConnections(FloodCase):
         self.others_are_served(1)
 
 
+class TooFewDescriptors(SilentCase):
+    settings = {"buffer_memory": "16MiB", "max_connections": 60000}
+
+    def test_connections_that_never_log_in_give_way(self):
+        resource.prlimit(self.daemon.pid, resource.RLIMIT_NOFILE,
+                         (self.daemon.descriptor_count() + 50,) * 2)
+        with contextlib.ExitStack() as stack:
+            self.flood(200, stack)
+            self.others_are_served(1)
+            self.assertIn("raise LimitNOFILE", self.daemon.log())
+
+
 class RoomForAll(FloodCase):
     settings = {"buffer_memory": "16MiB", "max_connections": FLOOD + 1000}
-    flood = SilentConnections.flood
 
     def test_ten_thousand_at_once(self):
         with contextlib.ExitStack() as stack:

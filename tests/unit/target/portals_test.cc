@@ -45,6 +45,23 @@ TEST_F(PortalsTest, TooManyConnectionsAreRefused) {
   EXPECT_EQ(count("adopt 8"), 1u);
 }
 
+TEST_F(PortalsTest, OutOfDescriptorsTheOldestLoginGivesWay) {
+  start();
+  shard0.load_now = {.connections = 5, .logging_in = 1};
+  shard1.load_now = {.connections = 5, .logging_in = 3};
+  network.arrive("10.1.0.10:3260", -EMFILE);
+  world.settle();
+  EXPECT_EQ(count("shard1 drop oldest login"), 1u);
+  const int before = network.accepts;
+  world.advance(2ms);  // its descriptor is free soon, and others wait behind
+  EXPECT_EQ(network.accepts, before + 1);
+  // Only sessions are left: none of them does.
+  shard0.load_now.logging_in = shard1.load_now.logging_in = 0;
+  network.arrive("10.1.0.10:3260", -EMFILE);
+  world.settle();
+  EXPECT_EQ(count("drop oldest login"), 1u);
+}
+
 TEST_F(PortalsTest, OutOfDescriptorsItDoesNotSpin) {
   start();
   const int before = network.accepts;
