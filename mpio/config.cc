@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <iterator>
 
 #include "common/daemon/config_file.h"
 #include "mpio/config_reader.h"
@@ -50,6 +51,14 @@ std::expected<Config, Errors> load_config(const std::string& path) {
   return parse_config(*text, path);
 }
 
+std::vector<ExportConfig> exports_of(const std::vector<ExportConfig>& all,
+                                     std::string_view device) {
+  std::vector<ExportConfig> out;
+  std::ranges::copy_if(all, std::back_inserter(out),
+                       [device](const ExportConfig& each) { return each.device == device; });
+  return out;
+}
+
 std::vector<std::string> reload_obstacles(const Config& running, const Config& wanted) {
   std::vector<std::string> out;
   const auto fixed = [&out](bool same, const char* key) {
@@ -60,28 +69,20 @@ std::vector<std::string> reload_obstacles(const Config& running, const Config& w
   fixed(running.state_dir == wanted.state_dir, "state_dir");
   fixed(running.io_threads == wanted.io_threads, "io_threads");
   fixed(running.buffer_memory_bytes == wanted.buffer_memory_bytes, "buffer_memory");
-  fixed(running.exports == wanted.exports, "export");
   for (const DeviceConfig& device : wanted.devices) {
     const DeviceConfig* before = find(running, device.name);
-    if (before == nullptr) {
-      out.push_back(fmt::format("device {} is new: restart the daemon to add it", device.name));
-    } else if (!same_session(*before, device)) {
-      out.push_back(
-          fmt::format("device {}: `target`, `lun`, `portals`, `chap`, `mutual_chap`, "
-                      "digests and `sessions_per_portal` cannot be changed while the "
-                      "daemon runs",
-                      device.name));
+    if (before == nullptr) continue;
+    const char* keys = nullptr;
+    if (!same_session(*before, device)) {
+      keys = "`target`, `lun`, `portals`, `chap`, `mutual_chap`, digests and `sessions_per_portal`";
     } else if (!same_fence(*before, device)) {
-      out.push_back(
-          fmt::format("device {}: `ghost_mode`, `ghost_hold` and what is said of the "
-                      "target cannot be changed while the daemon runs",
-                      device.name));
+      keys = "`ghost_mode`, `ghost_hold` and what is said of the target";
     }
-  }
-  for (const DeviceConfig& device : running.devices) {
-    if (find(wanted, device.name) == nullptr) {
-      out.push_back(fmt::format("device {} is gone: restart the daemon to remove it", device.name));
-    }
+    if (keys == nullptr) continue;
+    out.push_back(
+        fmt::format("device {}: {} cannot be changed while it is there: reload a file without it, "
+                    "then one with it, which cuts its clients off",
+                    device.name, keys));
   }
   return out;
 }

@@ -68,6 +68,8 @@ std::expected<Config, std::vector<daemon::ConfigError>> load_config(const std::s
 std::expected<Config, std::vector<daemon::ConfigError>> parse_config(std::string_view text,
                                                                      const std::string& path);
 
+std::vector<ExportConfig> exports_of(const std::vector<ExportConfig>& all, std::string_view device);
+
 // What stands in the way of going from one to the other without a restart; empty: nothing.
 std::vector<std::string> reload_obstacles(const Config& running, const Config& wanted);
 

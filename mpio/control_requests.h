@@ -12,22 +12,17 @@
 
 #include "common/daemon/control_server.h"
 #include "common/io/loop.h"
-#include "mpio/device_service.h"
+#include "mpio/device_set.h"
 
 namespace holdfast::mpio {
 
 // Below the two seconds in which the command line answers.
 inline constexpr auto kGatherLimit = std::chrono::milliseconds(700);
 
-// One loop's: the control loop's. The devices' loops and services outlive it.
+// One loop's: the control loop's. The devices outlive it.
 class Control {
  public:
-  struct Member {
-    DeviceService* service;
-    io::Loop* loop;
-  };
-
-  Control(io::Loop& loop, std::vector<Member> members);
+  Control(io::Loop& loop, const DeviceSet& devices);
   ~Control();
   Control(const Control&) = delete;
   Control& operator=(const Control&) = delete;
@@ -39,23 +34,21 @@ class Control {
   struct Gather;
   using Reply = daemon::StreamServer::Reply;
   using Statuses = std::vector<DeviceStatus>;
+  using Handle = std::shared_ptr<DeviceHandle>;
 
   void carry_out(const std::string& request, Reply reply);
-  // Of the device named, or of all.
-  void gather(const std::string& device, std::move_only_function<void(Statuses) noexcept> then);
-  void on_status(uint64_t id, size_t index, DeviceStatus status);
+  void gather(DeviceSet::Devices devices, std::move_only_function<void(Statuses) noexcept> then);
+  void on_status(uint64_t id, const Handle& device, DeviceStatus status);
   void on_gather_timer(uint64_t id);
   void finish_gather(Gather& gather);
-  void list(const std::string& device, Reply reply);
-  void explain(const std::string& device, Reply reply);
-  void set_policy(size_t member, const std::string& policy, Reply reply);
-  void set_enabled(size_t member, const std::string& path, bool enabled, Reply reply);
-  void test_fence(size_t member, Reply reply);
-  size_t find(const std::string& device) const;  // members_.size(): there is none
+  void list(DeviceSet::Devices devices, Reply reply);
+  void explain(const Handle& device, Reply reply);
+  void set_policy(const Handle& device, const std::string& policy, Reply reply);
+  void set_enabled(const Handle& device, const std::string& path, bool enabled, Reply reply);
+  void test_fence(const Handle& device, Reply reply);
 
   io::Loop& loop_;
-  std::vector<Member> members_;
-  std::vector<DeviceStatus> last_;  // by member: as they last answered
+  const DeviceSet& devices_;
   std::vector<std::unique_ptr<Gather>> gathers_;
   uint64_t next_gather_ = 1;
 };

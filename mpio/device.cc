@@ -77,7 +77,8 @@ void Device::stop(std::move_only_function<void() noexcept> stopped) {
 void Device::check_stopped() {
   if (!stopping_ || !stopped_) return;
   const bool rest = std::ranges::all_of(paths_, [](const auto& path) { return path->at_rest(); });
-  if (!rest || jobs_in_use_ > 0 || !fences_.empty() || !completed_.empty()) return;
+  if (!rest || notes_open_ > 0 || jobs_in_use_ > 0 || !fences_.empty() || !completed_.empty())
+    return;
   if (!reservations_->idle()) return;
   services_.loop.stop(delay_timer_);
   services_.loop.stop(housekeeping_timer_);

@@ -266,6 +266,7 @@ class Device final : public io::SharedBlockDevice, public PathOwner, public Fenc
   std::optional<io::Instant> no_path_since_;
   bool no_path_expired_ = false;
   bool stopping_ = false;
+  uint32_t notes_open_ = 0;  // of note_group(), not answered
   std::move_only_function<void() noexcept> stopped_;
   std::unique_ptr<Reservations> reservations_;
 

@@ -140,11 +140,14 @@ void Device::admit(Path& path) {
     }
   }
   const auto noted = [this, &path, tag, session = path.session_number()](bool done) noexcept {
+    --notes_open_;
+    if (stopping_) return check_stopped();
     if (done) noted_groups_[path.index()] = tag;
     if (path.state() != PathState::probe || path.session_number() != session) return;
     if (done) return reservations_->admit(path);
     path.probed(PathEvent::attempt_failed, "the state directory cannot be written: see the log");
   };
+  ++notes_open_;
   options_.note_group(path.settings().session.login.isid, *tag, noted);
 }
 

@@ -121,15 +121,10 @@ std::string time_text(uint32_t ms) {
 DeviceService::DeviceService(const Path::Services& services, io::BufferPool& buffers,
                              DeviceServiceOptions options)
     : services_(services),
+      buffers_(buffers),
       options_(std::move(options)),
       device_(services, buffers, device_options(options_)) {
-  for (const ExportConfig& made : options_.exports) {
-    exports_.push_back({.server = std::make_unique<NbdServer>(
-                            services.loop, services.network, buffers, device_,
-                            NbdServer::Options{.name = made.device, .socket = made.nbd}),
-                        .serving = false,
-                        .problem = {}});
-  }
+  for (const ExportConfig& each : options_.exports) add_export(each);
   device_.set_listener(this);
 }
 
@@ -160,11 +155,18 @@ void DeviceService::on_known(int32_t) noexcept {
   if (known_) std::exchange(known_, nullptr)();
 }
 
+void DeviceService::add_export(const ExportConfig& config) {
+  exports_.push_back({.server = std::make_unique<NbdServer>(
+                          services_.loop, services_.network, buffers_, device_,
+                          NbdServer::Options{.name = config.device, .socket = config.nbd}),
+                      .problem = {}});
+}
+
 void DeviceService::begin_exports() {
   if (stopping_) return;
   bool again = false;
   for (Export& made : exports_) {
-    if (made.serving) continue;
+    if (made.serving || made.ending) continue;
     const base::Result<> begun = made.server->start();
     made.serving = begun.has_value();
     const std::string problem = begun.has_value() ? "" : begun.error().what;
@@ -180,22 +182,29 @@ void DeviceService::begin_exports() {
   if (again) services_.loop.start(retry_timer_, kExportRetry);
 }
 
+void DeviceService::end_export(Export& made) {
+  if (std::exchange(made.ending, true)) return;
+  NbdServer* server = made.server.get();
+  // Not from within its own work.
+  const auto ended = [this, server]() noexcept {
+    services_.loop.post([this, server]() noexcept { on_export_ended(server); });
+  };
+  made.serving ? server->stop(ended) : ended();
+}
+
+void DeviceService::on_export_ended(const NbdServer* server) {
+  std::erase_if(exports_, [server](const Export& each) { return each.server.get() == server; });
+  if (stopping_ && exports_.empty()) stop_device();
+}
+
 void DeviceService::stop(std::move_only_function<void() noexcept> stopped) {
   stopping_ = true;
   stopped_ = std::move(stopped);
   known_ = nullptr;
   services_.loop.stop(retry_timer_);
   if (fence_test_ != nullptr) fence_test_->cancel();
-  for (Export& made : exports_) {
-    if (made.serving) ++exports_open_;
-  }
-  if (exports_open_ == 0) return stop_device();
-  for (Export& made : exports_) {
-    if (!made.serving) continue;
-    made.server->stop([this]() noexcept {
-      if (--exports_open_ == 0) services_.loop.post([this]() noexcept { stop_device(); });
-    });
-  }
+  if (exports_.empty()) return stop_device();
+  for (Export& made : exports_) end_export(made);
   // Requests of its clients that wait for a path end now, or they would hold the exports open.
   device_.fail_queue();
 }
@@ -203,9 +212,15 @@ void DeviceService::stop(std::move_only_function<void() noexcept> stopped) {
 void DeviceService::stop_device() {
   device_.stop([this]() noexcept {
     services_.loop.post([this]() noexcept {
-      if (stopped_) std::exchange(stopped_, nullptr)();
+      device_stopped_ = true;
+      check_stopped();
     });
   });
+}
+
+void DeviceService::check_stopped() {
+  if (!device_stopped_ || fence_test_ != nullptr || !stopped_) return;
+  std::exchange(stopped_, nullptr)();
 }
 
 // --- administration ---
@@ -222,7 +237,20 @@ bool DeviceService::set_path_enabled(std::string_view path, bool enabled) {
   return device_.set_path_enabled(path, enabled);
 }
 
-void DeviceService::apply(const DeviceConfig& config) {
+void DeviceService::apply(const DeviceConfig& config, const std::vector<ExportConfig>& exports) {
+  if (stopping_) return;
+  for (Export& made : exports_) {
+    const bool stays = std::ranges::find(exports, made.server->options().socket,
+                                         &ExportConfig::nbd) != exports.end();
+    if (stays || made.ending) continue;
+    LOG_INFO(kLog, "{}: no longer exported at {}", name(), made.server->options().socket);
+    end_export(made);
+  }
+  for (const ExportConfig& each : exports) {
+    if (std::ranges::find(options_.exports, each) == options_.exports.end()) add_export(each);
+  }
+  options_.exports = exports;
+  if (told_known_) begin_exports();
   options_.config = config;
   set_at_run_time_.clear();
   if (device_.options().policy != config.policy) device_.set_policy(config.policy);
@@ -261,6 +289,7 @@ void DeviceService::test_fence(FenceTest::Done done) {
       [this, done = std::move(done)](FenceTest::Result result) mutable noexcept {
         fence_test_.reset();
         done(std::move(result));
+        check_stopped();
       });
   fence_test_->start();
 }

@@ -33,7 +33,8 @@ class DeviceService final : private io::SharedBlockDevice::Listener {
                 DeviceServiceOptions options);
   ~DeviceService() override;
 
-  // `known` once, when the device has been reached and its exports are served.
+  // `known` once, when the device has been reached and its exports are served; not if it is stopped
+  // before.
   void start(std::move_only_function<void() noexcept> known);
   // `stopped` once: exports are closed, paths logged out.
   void stop(std::move_only_function<void() noexcept> stopped);
@@ -46,8 +47,9 @@ class DeviceService final : private io::SharedBlockDevice::Listener {
   // Administration. False: there is no such path.
   void set_policy(Policy policy);
   bool set_path_enabled(std::string_view path, bool enabled);
-  // A configuration without reload_obstacles(): what is now in force is the file's.
-  void apply(const DeviceConfig& config);
+  // A configuration without reload_obstacles(), and the exports of this device: what is now in
+  // force is the file's.
+  void apply(const DeviceConfig& config, const std::vector<ExportConfig>& exports);
   void link_changed(const io::Endpoint& source, bool up);
   // Answers with sentences, within kFenceTestLimit. One at a time.
   void test_fence(FenceTest::Done done);
@@ -56,19 +58,25 @@ class DeviceService final : private io::SharedBlockDevice::Listener {
   struct Export {
     std::unique_ptr<NbdServer> server;
     bool serving = false;
+    bool ending = false;  // it goes, or the device does
     std::string problem;
   };
 
   void on_block_event(const io::BlockEvent& event) override;
   void on_known(int32_t) noexcept;
+  void add_export(const ExportConfig& config);
   void begin_exports();
+  void end_export(Export& made);
+  void on_export_ended(const NbdServer* server);
   void on_retry() noexcept { begin_exports(); }
   void stop_device();
+  void check_stopped();
   std::string origin_of(std::string_view key) const;
   void add_effective(DeviceStatus& out) const;
   PathStatus status_of(Path& path) const;
 
   Path::Services services_;
+  io::BufferPool& buffers_;
   DeviceServiceOptions options_;
   Device device_;
   std::vector<Export> exports_;
@@ -76,7 +84,7 @@ class DeviceService final : private io::SharedBlockDevice::Listener {
   std::unique_ptr<FenceTest> fence_test_;
   bool told_known_ = false;
   bool stopping_ = false;
-  size_t exports_open_ = 0;
+  bool device_stopped_ = false;
   std::move_only_function<void() noexcept> known_;
   std::move_only_function<void() noexcept> stopped_;
   io::OpOf<DeviceService, &DeviceService::on_known> known_op_{*this};

@@ -222,11 +222,23 @@ void IsidStore::find_left() {
     if (read_hex(line, 4, qualifier)) closed.insert(qualifier);
   }
   for (const auto& [owner, session] : sessions_) {
-    if (!session.portal_group_tag || closed.contains(session.qualifier)) continue;
-    left_.push_back({.owner = owner,
-                     .isid = isid_of(session.qualifier),
-                     .portal_group_tag = *session.portal_group_tag});
+    if (!closed.contains(session.qualifier)) add_left(owner, session);
   }
+}
+
+void IsidStore::leave(std::span<const uint64_t> isids) {
+  for (const auto& [owner, session] : sessions_) {
+    if (std::ranges::find(isids, isid_of(session.qualifier)) == isids.end()) continue;
+    add_left(owner, session);
+  }
+}
+
+// One without a portal group never carried I/O.
+void IsidStore::add_left(const Owner& owner, const Session& session) {
+  if (!session.portal_group_tag) return;
+  const uint64_t isid = isid_of(session.qualifier);
+  std::erase_if(left_, [isid](const Left& each) { return each.isid == isid; });
+  left_.push_back({.owner = owner, .isid = isid, .portal_group_tag = *session.portal_group_tag});
 }
 
 uint64_t IsidStore::isid_of(uint16_t qualifier) const {

@@ -54,8 +54,10 @@ class IsidStore {
     uint64_t isid = 0;
     uint16_t portal_group_tag = 0;
   };
-  // Of earlier processes, as it was at open().
+  // By earlier processes, as it was at open(), and what leave() added.
   const std::vector<Left>& left() const { return left_; }
+  // Who had these sessions is gone, while this process goes on.
+  void leave(std::span<const uint64_t> isids);
 
   // 48 bits. Must not be used before begin() has succeeded.
   std::expected<uint64_t, std::string> assign(const Owner& owner);
@@ -80,6 +82,7 @@ class IsidStore {
   std::expected<void, std::string> load(base::Random& random);
   bool parse(std::string_view text);
   void find_left();
+  void add_left(const Owner& owner, const Session& session);
   std::string text() const;
   std::expected<void, std::string> save();
   std::expected<void, std::string> sync_directory() const;

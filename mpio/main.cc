@@ -1,6 +1,5 @@
 // holdfast-mpiod: wires the real loops and sockets to multipath devices and their exports.
 
-#include <sys/resource.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -8,6 +7,7 @@
 #include <cstring>
 #include <iterator>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <thread>
@@ -17,6 +17,7 @@
 #include "common/base/log.h"
 #include "common/daemon/command_line.h"
 #include "common/daemon/control_server.h"
+#include "common/daemon/descriptor_limit.h"
 #include "common/daemon/edge_thread.h"
 #include "common/daemon/file_worker.h"
 #include "common/daemon/notify.h"
@@ -25,6 +26,7 @@
 #include "common/io/uring_loop.h"
 #include "mpio/config.h"
 #include "mpio/control_requests.h"
+#include "mpio/device_set.h"
 #include "mpio/session_book.h"
 
 namespace holdfast::mpio {
@@ -43,15 +45,6 @@ void say(std::string_view text) {
   std::fputc('\n', stderr);
 }
 
-void raise_descriptor_limit() {
-  rlimit limit{};
-  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
-  limit.rlim_cur = limit.rlim_max;
-  if (setrlimit(RLIMIT_NOFILE, &limit) != 0) {
-    LOG_WARNING(kLog, "the limit of open files stays: {}", std::strerror(errno));
-  }
-}
-
 class Daemon final : private io::LinkListener {
  public:
   Daemon(std::string path, Config config) : path_(std::move(path)), config_(std::move(config)) {}
@@ -65,27 +58,43 @@ class Daemon final : private io::LinkListener {
     std::unique_ptr<io::UringLoop> loop;
     std::unique_ptr<io::BufferPool> buffers;
     std::thread thread;
+    size_t number = 0;
+    size_t devices = 0;
   };
-  struct Member {
-    std::unique_ptr<DeviceService> service;
+  struct Placed {  // a device that is not there yet
+    DeviceServiceOptions options;
     Worker* worker;
   };
+  struct Reload {
+    Config config;
+    std::vector<Placed> added;
+    std::vector<std::string> removed;
+  };
+  using Problem = std::optional<std::string>;
 
   bool open();
-  bool open_loops();
-  bool make_services();
+  Problem make_workers(size_t devices);
+  void start_thread(Worker& worker);
+  Placed place(const Config& config, const DeviceConfig& device);
+  Problem assign(std::vector<Placed>& placed);
+  void hand_over(const Config& config, std::vector<Placed>& placed);
+  void add(Placed placed, DeviceSet::Done known);
   void begin();
   bool start_servers();
   void on_known();
   void on_ready_time() noexcept { become_ready(); }
   void become_ready();
   void on_signal(int signal);
-  void reload();
-  void apply(Config config);
+  void begin_reload();
+  void read_file();
+  void reload_to(Config config);
+  void on_assigned(const Problem& problem);
+  void on_removed();
+  void carry_out(bool handed_over);
+  void end_reload();
   void on_link(const io::LinkEvent& event) noexcept override;
   void tell_link(const io::Endpoint& source, bool up);
   void stop(int status);
-  void on_service_stopped();
   void on_stop_limit() noexcept;
   void close_link_watch();
 
@@ -95,15 +104,20 @@ class Daemon final : private io::LinkListener {
   bool ready_ = false;
   bool stopping_ = false;
   bool stopped_ = false;
-  size_t known_ = 0;
-  size_t running_ = 0;
+  size_t known_ = 0;  // of first_
+  size_t first_count_ = 0;
+  bool reloading_ = false;
+  bool reload_again_ = false;
 
   base::SystemRandom random_;
   std::unique_ptr<daemon::SignalWatch> signals_;
   std::unique_ptr<SessionBook> sessions_;
   std::unique_ptr<io::UringLoop> loop_;  // of the main thread: signals, links, control
   std::vector<std::unique_ptr<Worker>> workers_;
-  std::vector<Member> members_;
+  std::unique_ptr<DeviceSet> devices_;
+  std::vector<Placed> first_;  // until begin()
+  std::unique_ptr<Reload> reload_;
+  std::vector<uint64_t> unfenced_;  // sessions of devices that are gone
   std::unique_ptr<io::NetlinkLinkWatch> links_;
   std::unique_ptr<Control> control_;
   std::unique_ptr<daemon::ControlServer> control_server_;
@@ -128,68 +142,89 @@ bool Daemon::open() {
   }
   sessions_ = std::move(*book);
   signals_->set_step("its threads and buffers to be made");
-  return open_loops() && make_services();
+  auto loop = io::UringLoop::open({});
+  if (!loop) {
+    say(fmt::format("{} ({})", loop.error().what, std::strerror(loop.error().sys)));
+    return false;
+  }
+  loop_ = std::move(*loop);
+  devices_ = std::make_unique<DeviceSet>(*loop_);
+  control_ = std::make_unique<Control>(*loop_, *devices_);
+  Problem problem = make_workers(config_.devices.size());
+  if (!problem) {
+    for (const DeviceConfig& device : config_.devices) first_.push_back(place(config_, device));
+    problem = assign(first_);
+  }
+  if (problem) {
+    say(*problem);
+    return false;
+  }
+  hand_over(config_, first_);
+  first_count_ = first_.size();
+  return true;
 }
 
-bool Daemon::open_loops() {
+// As many as so many devices are to have. They do not run yet.
+Daemon::Problem Daemon::make_workers(size_t devices) {
   const auto failed = [](const base::Error& error) {
-    say(fmt::format("{} ({})", error.what, std::strerror(error.sys)));
-    return false;
+    return fmt::format("{} ({})", error.what, std::strerror(error.sys));
   };
-  auto loop = io::UringLoop::open({});
-  if (!loop) return failed(loop.error());
-  loop_ = std::move(*loop);
-  const size_t wanted = std::min<size_t>(config_.io_threads, config_.devices.size());
-  for (size_t i = 0; i < wanted; ++i) {
+  while (workers_.size() < std::min<size_t>(config_.io_threads, devices)) {
     auto own = io::UringLoop::open({});
     if (!own) return failed(own.error());
     auto buffers = io::BufferPool::create(config_.buffer_memory_bytes);
     if (!buffers) return failed(buffers.error());
     workers_.push_back(std::make_unique<Worker>());
+    workers_.back()->number = workers_.size() - 1;
     workers_.back()->loop = std::move(*own);
     workers_.back()->buffers = std::move(*buffers);
   }
-  return true;
+  return std::nullopt;
 }
 
-bool Daemon::make_services() {
-  std::vector<DeviceServiceOptions> made;
-  for (const DeviceConfig& device : config_.devices) {
-    DeviceServiceOptions options{
-        .config = device, .config_file = path_, .initiator_name = config_.initiator_name};
-    for (const ExportConfig& each : config_.exports) {
-      if (each.device == device.name) options.exports.push_back(each);
-    }
-    io::Loop& loop = *workers_[made.size() % workers_.size()]->loop;
-    if (auto taken = sessions_->enter(config_.devices, options, loop); !taken) {
-      say(taken.error());
-      return false;
-    }
-    made.push_back(std::move(options));
+void Daemon::start_thread(Worker& worker) {
+  if (worker.thread.joinable()) return;
+  worker.thread = daemon::start_edge_thread(fmt::format("hf-path-{}", worker.number).c_str(),
+                                            [loop = worker.loop.get()] { loop->run(); });
+}
+
+// On the thread with the fewest.
+Daemon::Placed Daemon::place(const Config& config, const DeviceConfig& device) {
+  const auto best =
+      std::ranges::min_element(workers_, {}, [](const auto& worker) { return worker->devices; });
+  ++(*best)->devices;
+  return {.options = {.config = device,
+                      .exports = exports_of(config.exports, device.name),
+                      .config_file = path_,
+                      .initiator_name = config.initiator_name},
+          .worker = best->get()};
+}
+
+// Durable before the first login. Blocks, as hand_over() does: docs of SessionBook.
+Daemon::Problem Daemon::assign(std::vector<Placed>& placed) {
+  for (Placed& each : placed) {
+    if (auto assigned = sessions_->assign(each.options); !assigned) return assigned.error();
   }
-  // Durable before the first login.
-  if (auto begun = sessions_->begin(); !begun) {
-    say(begun.error());
-    return false;
+  if (auto begun = sessions_->begin(); !begun) return begun.error();
+  return std::nullopt;
+}
+
+void Daemon::hand_over(const Config& config, std::vector<Placed>& placed) {
+  for (Placed& each : placed) {
+    sessions_->hand_over(config.devices, each.options, *each.worker->loop);
   }
-  for (size_t i = 0; i < made.size(); ++i) {
-    Worker& worker = *workers_[i % workers_.size()];
-    const Path::Services services{.loop = *worker.loop, .network = *worker.loop, .random = random_};
-    members_.push_back(
-        {.service = std::make_unique<DeviceService>(services, *worker.buffers, std::move(made[i])),
-         .worker = &worker});
-  }
-  return true;
+}
+
+void Daemon::add(Placed placed, DeviceSet::Done known) {
+  Worker& worker = *placed.worker;
+  start_thread(worker);
+  devices_->add({.loop = *worker.loop, .network = *worker.loop, .random = random_}, *worker.buffers,
+                std::move(placed.options), std::move(known));
 }
 
 int Daemon::run() {
   if (!open()) return kExitFailure;
-  raise_descriptor_limit();
-  for (size_t i = 0; i < workers_.size(); ++i) {
-    const std::string name = fmt::format("hf-path-{}", i);
-    workers_[i]->thread =
-        daemon::start_edge_thread(name.c_str(), [loop = workers_[i]->loop.get()] { loop->run(); });
-  }
+  daemon::raise_descriptor_limit();
   loop_->post([this]() noexcept { begin(); });
   loop_->run();
 
@@ -203,17 +238,16 @@ int Daemon::run() {
   }
   signals_->set_step("the threads of the devices");
   for (const auto& worker : workers_) worker->loop->stop();
-  for (const auto& worker : workers_) worker->thread.join();
+  for (const auto& worker : workers_) {
+    if (worker->thread.joinable()) worker->thread.join();
+  }
   signals_->set_step(
       fmt::format("the session identifiers in {} to be put away", config_.state_dir));
-  std::vector<uint64_t> unfenced;
-  for (const Member& member : members_) {
-    std::ranges::copy(member.service->unfenced_sessions(), std::back_inserter(unfenced));
-  }
-  sessions_->close(std::move(unfenced));
+  std::ranges::copy(devices_->take_unfenced(), std::back_inserter(unfenced_));
+  sessions_->close(std::move(unfenced_));
   control_.reset();
   links_.reset();
-  members_.clear();
+  devices_.reset();
   workers_.clear();
   loop_.reset();
   return status_;
@@ -230,22 +264,14 @@ void Daemon::begin() {
     LOG_WARNING(kLog, "links are not watched, lost ones are found by silence: {}",
                 links.error().what);
   }
-  running_ = members_.size();
   loop_->start(ready_timer_, kReadyLimit);
-  if (members_.empty()) become_ready();
-  for (const Member& member : members_) {
-    member.worker->loop->post([this, service = member.service.get()]() noexcept {
-      service->start([this]() noexcept { loop_->post([this]() noexcept { on_known(); }); });
-    });
+  if (first_.empty()) become_ready();
+  for (Placed& each : std::exchange(first_, {})) {
+    add(std::move(each), [this]() noexcept { on_known(); });
   }
 }
 
 bool Daemon::start_servers() {
-  std::vector<Control::Member> members;
-  for (const Member& member : members_) {
-    members.push_back({.service = member.service.get(), .loop = member.worker->loop.get()});
-  }
-  control_ = std::make_unique<Control>(*loop_, std::move(members));
   daemon::ControlServerOptions options{.path = config_.control_socket};
   // The command line gives up after 2 s, and is to hear why.
   options.reply_deadline = std::chrono::milliseconds(1800);
@@ -260,15 +286,15 @@ bool Daemon::start_servers() {
 }
 
 void Daemon::on_known() {
-  if (++known_ == members_.size()) become_ready();
+  if (++known_ == first_count_) become_ready();
 }
 
 void Daemon::become_ready() {
   if (stopping_ || std::exchange(ready_, true)) return;
   loop_->stop(ready_timer_);
-  if (known_ < members_.size()) {
-    LOG_WARNING(kLog, "ready, though {} of {} devices have no path yet", members_.size() - known_,
-                members_.size());
+  if (known_ < first_count_) {
+    LOG_WARNING(kLog, "ready, though {} of {} devices have no path yet", first_count_ - known_,
+                first_count_);
   }
   if (!daemon::notify_systemd("READY=1")) LOG_WARNING(kLog, "systemd could not be told");
 }
@@ -281,41 +307,122 @@ void Daemon::on_signal(int signal) {
     return stop(0);
   }
   if (stopping_) return;
-  if (!files_->submit([this]() noexcept { reload(); })) {
-    LOG_ERROR(kLog, "{} is not read: earlier reloads have not ended", path_);
+  // Of several that come meanwhile one is enough: it reads the newest file.
+  if (reloading_) {
+    reload_again_ = true;
+    return;
   }
+  begin_reload();
 }
 
-// On the thread that reads files.
-void Daemon::reload() {
+// --- reload ---
+
+void Daemon::begin_reload() {
+  reloading_ = true;
+  if (files_->submit([this]() noexcept { read_file(); })) return;
+  LOG_ERROR(kLog, "reload: {} is not read, as earlier work on files has not ended", path_);
+  end_reload();
+}
+
+// On the thread of files.
+void Daemon::read_file() {
   auto config = load_config(path_);
   if (!config) {
     for (const daemon::ConfigError& error : config.error()) {
       LOG_ERROR(kLog, "{}", error.to_string());
     }
     LOG_ERROR(kLog, "reload: nothing has changed");
-    return;
+    return loop_->post([this]() noexcept { end_reload(); });
   }
-  loop_->post([this, config = std::move(*config)]() mutable noexcept { apply(std::move(config)); });
+  loop_->post(
+      [this, config = std::move(*config)]() mutable noexcept { reload_to(std::move(config)); });
 }
 
-void Daemon::apply(Config config) {
+void Daemon::reload_to(Config config) {
   if (stopping_) return;
-  const std::vector<std::string> obstacles = reload_obstacles(config_, config);
+  std::vector<std::string> obstacles = reload_obstacles(config_, config);
+  if (obstacles.empty()) {
+    if (Problem problem = make_workers(config.devices.size())) obstacles.push_back(*problem);
+  }
   for (const std::string& obstacle : obstacles) LOG_ERROR(kLog, "reload: {}", obstacle);
   if (!obstacles.empty()) {
     LOG_ERROR(kLog, "reload: nothing has changed");
-    return;
+    return end_reload();
   }
-  config_ = std::move(config);
-  for (const DeviceConfig& device : config_.devices) {
-    for (const Member& member : members_) {
-      if (member.service->name() != device.name) continue;
-      member.worker->loop->post(
-          [service = member.service.get(), device]() noexcept { service->apply(device); });
+  reload_ = std::make_unique<Reload>(std::move(config));
+  for (const DeviceConfig& device : reload_->config.devices) {
+    if (devices_->find(device.name) == nullptr) {
+      reload_->added.push_back(place(reload_->config, device));
     }
   }
+  for (const auto& device : devices_->devices()) {
+    const std::vector<DeviceConfig>& wanted = reload_->config.devices;
+    if (std::ranges::find(wanted, device->name, &DeviceConfig::name) == wanted.end()) {
+      reload_->removed.push_back(device->name);
+    }
+  }
+  if (reload_->added.empty()) return on_assigned(std::nullopt);
+  const bool taken = files_->submit([this]() noexcept {
+    Problem problem = assign(reload_->added);
+    loop_->post([this, problem = std::move(problem)]() noexcept { on_assigned(problem); });
+  });
+  if (!taken) on_assigned("earlier work on files has not ended");
+}
+
+void Daemon::on_assigned(const Problem& problem) {
+  if (stopping_) return;
+  if (problem) {
+    LOG_ERROR(kLog, "reload: {}", *problem);
+    LOG_ERROR(kLog, "reload: nothing has changed");
+    for (const Placed& each : reload_->added) --each.worker->devices;
+    return end_reload();
+  }
+  for (const auto& worker : workers_) {
+    for (const std::string& name : reload_->removed) {
+      if (&devices_->find(name)->loop == worker->loop.get()) --worker->devices;
+    }
+  }
+  // First, and to the end: a new device may be of the same disk, under another name.
+  devices_->remove(reload_->removed, [this]() noexcept { on_removed(); });
+}
+
+void Daemon::on_removed() {
+  if (stopping_) return;
+  std::vector<uint64_t> unfenced = devices_->take_unfenced();
+  const bool taken = files_->submit([this, unfenced]() noexcept {
+    sessions_->leave(unfenced);
+    hand_over(reload_->config, reload_->added);
+    loop_->post([this]() noexcept { carry_out(true); });
+  });
+  if (taken) return;
+  std::ranges::copy(unfenced, std::back_inserter(unfenced_));
+  carry_out(false);
+}
+
+void Daemon::carry_out(bool handed_over) {
+  if (stopping_) return;
+  config_ = std::move(reload_->config);
+  for (const std::string& name : reload_->removed) LOG_INFO(kLog, "reload: {} removed", name);
+  devices_->apply(config_.devices, config_.exports);
+  for (Placed& each : reload_->added) {
+    const std::string name = each.options.config.name;
+    if (!handed_over) {
+      --each.worker->devices;
+      LOG_ERROR(kLog, "reload: {} is not added, as earlier work on files has not ended", name);
+      continue;
+    }
+    LOG_INFO(kLog, "reload: {} added", name);
+    add(std::move(each), []() noexcept {});
+  }
   LOG_INFO(kLog, "reload: done");
+  end_reload();
+}
+
+void Daemon::end_reload() {
+  if (stopping_) return;
+  reload_.reset();
+  reloading_ = false;
+  if (std::exchange(reload_again_, false)) begin_reload();
 }
 
 // --- links ---
@@ -339,11 +446,7 @@ void Daemon::on_link(const io::LinkEvent& event) noexcept {
 
 void Daemon::tell_link(const io::Endpoint& source, bool up) {
   LOG_INFO(kLog, "the link of {} is {}", source.address_to_string(), up ? "up" : "down");
-  for (const Member& member : members_) {
-    member.worker->loop->post([service = member.service.get(), source, up]() noexcept {
-      service->link_changed(source, up);
-    });
-  }
+  devices_->link_changed(source, up);
 }
 
 // --- the end ---
@@ -355,17 +458,7 @@ void Daemon::stop(int status) {
   signals_->begin_end(status);
   loop_->stop(ready_timer_);
   loop_->start(stop_timer_, kStopLimit);
-  if (running_ == 0) return close_link_watch();
-  for (const Member& member : members_) {
-    member.worker->loop->post([this, service = member.service.get()]() noexcept {
-      service->stop(
-          [this]() noexcept { loop_->post([this]() noexcept { on_service_stopped(); }); });
-    });
-  }
-}
-
-void Daemon::on_service_stopped() {
-  if (--running_ == 0) close_link_watch();
+  devices_->stop([this]() noexcept { close_link_watch(); });
 }
 
 void Daemon::close_link_watch() {

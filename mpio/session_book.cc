@@ -21,8 +21,7 @@ std::expected<std::unique_ptr<SessionBook>, std::string> SessionBook::open(
   return book;
 }
 
-std::expected<void, std::string> SessionBook::enter(const std::vector<DeviceConfig>& all,
-                                                    DeviceServiceOptions& options, io::Loop& loop) {
+std::expected<void, std::string> SessionBook::assign(DeviceServiceOptions& options) {
   const DeviceConfig& device = options.config;
   for (const PortalConfig& portal : device.portals) {
     const std::string address = portal.address.to_string();
@@ -46,6 +45,12 @@ std::expected<void, std::string> SessionBook::enter(const std::vector<DeviceConf
                                      .source = ""});
   if (!extra) return std::unexpected(extra.error());
   options.fence_test_isid = *extra;
+  return {};
+}
+
+void SessionBook::hand_over(const std::vector<DeviceConfig>& all, DeviceServiceOptions& options,
+                            io::Loop& loop) {
+  const DeviceConfig& device = options.config;
   // Its own sessions, under whatever name of this node, and those of devices of its target that
   // have another name now, or are gone: they may have been the same disk.
   for (const IsidStore::Left& left : store_->left()) {
@@ -61,7 +66,11 @@ std::expected<void, std::string> SessionBook::enter(const std::vector<DeviceConf
   options.note_group = [this, &loop](uint64_t isid, uint16_t tag, DeviceOptions::Noted noted) {
     note_group(loop, isid, tag, std::move(noted));
   };
-  return {};
+}
+
+void SessionBook::leave(const std::vector<uint64_t>& unfenced) {
+  store_->leave(unfenced);
+  left_to_nobody_.insert(unfenced.begin(), unfenced.end());
 }
 
 // On the device's thread. The disk may take its time.

@@ -13,7 +13,8 @@
 
 namespace holdfast::mpio {
 
-// Owner: main. On its thread, but for what enter() hands to a device.
+// Owner: main. Blocking; used by one thread at a time: main's before devices begin and after they
+// have ended, that of `files` between.
 class SessionBook {
  public:
   // `files` outlives it. The error is for the administrator.
@@ -21,12 +22,17 @@ class SessionBook {
                                                                        base::Random& random,
                                                                        daemon::FileWorker& files);
 
-  // Gives a device of these its ISIDs, what is left for it to fence, and the way to note more, to
-  // be used on its `loop`.
-  std::expected<void, std::string> enter(const std::vector<DeviceConfig>& all,
-                                         DeviceServiceOptions& device, io::Loop& loop);
-  // All have been entered; durable before the first login.
+  // Gives a device its ISIDs, which are not to be used before begin().
+  std::expected<void, std::string> assign(DeviceServiceOptions& device);
+  // What was assigned is durable.
   std::expected<void, std::string> begin() { return store_->begin(); }
+  // Gives a device of these what is left for it to fence, and the way to note more, to be used on
+  // its `loop`.
+  void hand_over(const std::vector<DeviceConfig>& all, DeviceServiceOptions& device,
+                 io::Loop& loop);
+  // A device has ended while others go on, and of these sessions writes may still land: who comes
+  // to its target next is to fence them.
+  void leave(const std::vector<uint64_t>& unfenced);
   // The devices have ended, and of these sessions writes may still land: the next process is to
   // know. Precondition: `files` is idle.
   void close(std::vector<uint64_t> unfenced);

@@ -1,6 +1,5 @@
 // holdfast-targetd: wires the real loops, disks and sockets to the target.
 
-#include <sys/resource.h>
 #include <unistd.h>
 
 #include <cstdio>
@@ -13,6 +12,7 @@
 
 #include "common/base/log.h"
 #include "common/daemon/command_line.h"
+#include "common/daemon/descriptor_limit.h"
 #include "common/daemon/edge_thread.h"
 #include "common/daemon/file_worker.h"
 #include "common/daemon/notify.h"
@@ -38,17 +38,12 @@ void say(std::string_view text) {
 
 // One for each connection, and a few for each disk and thread.
 void raise_descriptor_limit(const Config& config) {
-  rlimit limit{};
-  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
-  limit.rlim_cur = limit.rlim_max;
-  if (setrlimit(RLIMIT_NOFILE, &limit) != 0) {
-    LOG_WARNING(kLog, "the limit of open files stays: {}", std::strerror(errno));
-  }
-  const rlim_t wanted = config.max_connections + config.disks.size() + 256;
-  if (limit.rlim_max < wanted) {
+  const uint64_t allowed = daemon::raise_descriptor_limit();
+  const uint64_t wanted = config.max_connections + config.disks.size() + 256;
+  if (allowed < wanted) {
     LOG_WARNING(kLog,
                 "only {} open files are allowed, max_connections={} needs {}: raise LimitNOFILE",
-                limit.rlim_max, config.max_connections, wanted);
+                allowed, config.max_connections, wanted);
   }
 }
 

@@ -2,6 +2,7 @@
 come back: what the next process writes must not be overwritten by it."""
 
 import concurrent.futures
+import signal
 import time
 
 from holdfast import case, nbd
@@ -55,6 +56,7 @@ class CrashCase(case.TestCase):
             what.result(3 * self.HOLD_S)
 
     def next_write_waits(self, device="csv1"):
+        self.wait_until(self.mpio.nbd(device).exists, "it is exported", 20)
         write = self.in_background(self.client(device).write, 0, NEW)
         self.waits(write)
         self.fs.clear()
@@ -120,6 +122,47 @@ class Killed(CrashCase):
         self.client().write(0, NEW)
         self.assertEqual(self.mpio.devices()["csv1"]["fences"], [])
         self.assertEqual(self.on_disk(), NEW)
+
+
+class Removed(CrashCase):
+    """The daemon goes on, but the device was away meanwhile."""
+
+    def reload(self):
+        before = self.mpio.log().count("reload: done")
+        self.mpio.rewrite()
+        self.mpio.signal(signal.SIGHUP)
+        self.wait_until(lambda: self.mpio.log().count("reload: done") > before, "the reload", 20)
+
+    def remove_with_a_write_that_hangs(self):
+        self.fs.add("hang", op="write", hang=True, start=0, end=BLOCK, count=1)
+        self.in_background(self.client().write, 0, OLD)
+        self.wait_until(lambda: self.fs.held() == 1, "the write is in the backing")
+        self.wires[0].cut()
+        self.device = self.mpio.devices_wanted.pop()
+        self.reload()
+
+    def test_its_write_is_fenced_before_it_serves_again(self):
+        self.remove_with_a_write_that_hangs()
+        self.mpio.devices_wanted.append(self.device)
+        self.reload()
+        self.next_write_waits()
+
+    def test_also_when_it_comes_under_another_name(self):
+        self.fs.add("hang", op="write", hang=True, start=0, end=BLOCK, count=1)
+        self.in_background(self.client().write, 0, OLD)
+        self.wait_until(lambda: self.fs.held() == 1, "the write is in the backing")
+        self.wires[0].cut()
+        self.mpio.devices_wanted[0].name = "csv2"
+        self.reload()
+        self.next_write_waits("csv2")
+
+    def test_also_when_the_daemon_ends_in_order_before_it_comes(self):
+        self.remove_with_a_write_that_hangs()
+        self.mpio.stop()
+        self.mpio.devices_wanted.append(self.device)
+        self.mpio.rewrite()
+        self.mpio.start()
+        self.next_write_waits()
 
 
 class Stopped(CrashCase):

@@ -2,7 +2,6 @@
 
 import json
 import re
-import signal
 import time
 
 from holdfast import case, nbd, paths
@@ -224,27 +223,6 @@ class Mpiod(case.TestCase):
         self.assertFalse(mpiod.state_dir.exists())
         mpiod.rewrite()
         run([mpiod.program, "--config", mpiod.config_file, "--check"])
-
-    def test_sighup_applies_what_may_change(self):
-        mpiod = self.mpiod(self.target())
-        self.both_active(mpiod)
-        mpiod.devices_wanted[0].extra = {"policy": "round-robin", "profile": "safe",
-                                         "no_path_timeout": "7s"}
-        mpiod.rewrite()
-        mpiod.signal(signal.SIGHUP)
-        self.wait_until(lambda: mpiod.devices()["csv1"]["profile"] == "safe", "it is applied")
-        device = mpiod.devices()["csv1"]
-        self.assertEqual(device["policy"], "round-robin")
-        values = {value["key"]: value["value"] for value in device["effective"]}
-        self.assertEqual(values["no_path_timeout"], "7000ms")
-
-        mpiod.devices_wanted[0].extra["sessions_per_portal"] = 2
-        mpiod.devices_wanted[0].extra["policy"] = "failover"
-        mpiod.rewrite()
-        mpiod.signal(signal.SIGHUP)
-        self.wait_until(lambda: "`sessions_per_portal` cannot be changed" in mpiod.log(),
-                        "it is refused")
-        self.assertEqual(mpiod.devices()["csv1"]["policy"], "round-robin")
 
     # --- life
 

@@ -8,7 +8,7 @@
     mpiod.rewrite()                  writes the configuration that the fields say now
 
 Each device is LUN 0 of the target, through its portals 127.0.0.1 and 127.0.0.2, unless it says
-otherwise, and is exported.
+otherwise, and is exported unless it says so.
 """
 
 import dataclasses
@@ -29,6 +29,7 @@ class Device:
     name: str = "csv1"
     lun: int = 0
     portals: list | None = None
+    exported: bool = True
     extra: dict = dataclasses.field(default_factory=dict)  # policy, profile, ...
 
 
@@ -64,6 +65,8 @@ class Mpiod(Daemon):
                       f"portals = {toml(tables)}"]
             lines += [f"{key} = {toml(value)}" for key, value in device.extra.items()]
         for device in self.devices_wanted:
+            if not device.exported:
+                continue
             lines += ["[[export]]", f"device = {toml(device.name)}",
                       f"nbd = {toml(self.nbd(device.name))}"]
         return "\n".join(lines) + "\n"

@@ -71,6 +71,11 @@ class Client:
     def write(self, offset, data):
         self._request(WRITE, offset, len(data), data)
 
+    def send_write(self, offset, data):
+        """Asks for it only."""
+        self.socket.sendall(struct.pack(">IHHQQI", REQUEST_MAGIC, 0, WRITE, 0, offset, len(data)) +
+                            data)
+
     def flush(self):
         self._request(FLUSH, 0, 0)
 

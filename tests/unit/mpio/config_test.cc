@@ -160,10 +160,11 @@ TEST(MpioConfig, WhatAReloadMayChange) {
   EXPECT_THAT(obstacles(with("10.1.0.10", "10.1.0.11")), ElementsAre(HasSubstr("`portals`")));
   EXPECT_THAT(obstacles(with("\"30s\"", "\"31s\"")), ElementsAre(HasSubstr("`ghost_hold`")));
   EXPECT_THAT(obstacles(with("lun = 1", "lun = 2")), ElementsAre(HasSubstr("`lun`")));
+  // Devices and exports come and go.
   EXPECT_THAT(obstacles("initiator_name = \"iqn.2026-11.org.holdfast:hv1\"\ncontrol_socket = "
                         "\"/run/m.sock\"\nstate_dir = \"/var/m\"\nio_threads = 2\n"),
-              ElementsAre("`export` cannot be changed while the daemon runs",
-                          "device csv1 is gone: restart the daemon to remove it"));
+              ElementsAre());
+  EXPECT_THAT(obstacles(with("/run/csv1.nbd", "/run/other.nbd")), ElementsAre());
 }
 
 }  // namespace

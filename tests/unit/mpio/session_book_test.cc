@@ -42,9 +42,10 @@ class SessionBookTest : public testing::Test {
       DeviceServiceOptions& options = out.emplace_back();
       options.config = each;
       options.initiator_name = initiator_;
-      EXPECT_TRUE(book_->enter(devices, options, thread_.loop()).has_value());
+      EXPECT_TRUE(book_->assign(options).has_value());
     }
     EXPECT_TRUE(book_->begin().has_value());
+    for (DeviceServiceOptions& each : out) book_->hand_over(devices, each, thread_.loop());
     return out;
   }
   // Its sessions carry I/O, in this portal group.
