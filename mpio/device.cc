@@ -163,6 +163,7 @@ void Device::on_housekeeping() noexcept {
 
 void Device::use_key(uint64_t key, Done done) { reservations_->use_key(key, std::move(done)); }
 void Device::readmit(Done done) { reservations_->readmit(std::move(done)); }
+void Device::verify_key(Done done) { reservations_->verify_key(std::move(done)); }
 void Device::reserve(io::ReservationType type, Done done) {
   reservations_->reserve(static_cast<scsi::PrType>(type), std::move(done));
 }

@@ -95,6 +95,7 @@ class Device final : public io::SharedBlockDevice, public PathOwner, public Fenc
   void wait_ghosts(uint64_t offset, uint64_t length, Done done) override;
   void use_key(uint64_t key, Done done) override;
   void readmit(Done done) override;
+  void verify_key(Done done) override;
   void reserve(io::ReservationType type, Done done) override;
   void preempt_and_abort(uint64_t victim, io::ReservationType type, Done done) override;
   void clear_reservations(Done done) override;
@@ -265,6 +266,7 @@ class Device final : public io::SharedBlockDevice, public PathOwner, public Fenc
   io::Instant started_at_{};
   std::optional<io::Instant> no_path_since_;
   bool no_path_expired_ = false;
+  bool node_fenced_ = false;  // our key is gone, and the owner has not decided otherwise
   bool stopping_ = false;
   uint32_t notes_open_ = 0;  // of note_group(), not answered
   std::move_only_function<void() noexcept> stopped_;

@@ -66,6 +66,7 @@ void Device::submit(io::BlockRequest& request) {
   if (stopping_ || !known()) return complete(request, -ENOLINK);
   if (!valid(request)) return complete(request, -EINVAL);
   if (changes_medium(request.kind) && info_.read_only) return complete(request, -EROFS);
+  if (node_fenced_) return complete(request, -EBADE);
   if (no_path_expired_) return complete(request, -ETIMEDOUT);
   if (request.kind == Kind::status && !info_.can_discard) {
     request.extents[0] = {io::ExtentState::mapped, request.length};

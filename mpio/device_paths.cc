@@ -59,6 +59,7 @@ void Device::on_path_state(Path& path) noexcept {
   update_tier(path);
   if (path.state() == PathState::unregistered) {
     tell(io::BlockEvent::Kind::key_lost, path.settings().name.c_str(), path.machine().reason());
+    if (!std::exchange(node_fenced_, true)) fail_all(-EBADE);
   }
   start_left_fences();
   check_stopped();

@@ -79,6 +79,7 @@ void Device::recover(Task& task) {
     const bool may_land = command.outcome == initiator::Outcome::unanswered;
     return finish(task, may_land ? -ETIMEDOUT : task.job->error);
   }
+  if (node_fenced_) return finish(task, -EBADE);
   // A unit without WRITE SAME is written to instead.
   if (outcome == RequestOutcome::illegal_request && task.job->request->kind == Kind::write_zeroes &&
       !std::exchange(no_write_same_, true)) {
@@ -318,7 +319,16 @@ void Device::fail_all(int32_t error) {
     for (const auto& task : tasks_) {
       on_path |= task->job == job.get() && task->state == Task::State::on_path;
     }
-    if (!on_path || stopping_) end_early(*job, error);
+    if (!on_path || stopping_) {
+      end_early(*job, error);
+      continue;
+    }
+    for (const auto& task : tasks_) {
+      if (task->job != job.get() || task->state == Task::State::on_path) continue;
+      if (job->error == 0) job->error = error;
+      end_task_early(*task);
+    }
+    if (job->hook.is_linked() && job->error == 0) job->error = error;  // it has more to send
   }
 }
 

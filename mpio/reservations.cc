@@ -24,6 +24,12 @@ Reservations::Reservations(Device& device, io::Loop& loop)
 
 Reservations::~Reservations() { ASSERT(!command_.busy()); }
 
+Result<> Reservations::no_way(const Path* path) const {
+  if (path != nullptr) return base::fail(Errc::invalid_argument, "this node has no key");
+  if (device_.node_fenced_) return base::fail(Errc::permission, "this node's key is gone");
+  return base::fail(Errc::closed, "no path is usable");
+}
+
 Path* Reservations::any_path() {
   for (const auto& path : device_.paths()) {
     if (path->carries_io() && path->session()->has_slot()) return path.get();
@@ -122,8 +128,9 @@ void Reservations::use_key(uint64_t key, Done done) {
     unregistered_yet_ = true;
     registered_ = 0;
     std::vector<Path*> paths;
-    for (const auto& path : device_.paths()) {
-      if (path->carries_io()) paths.push_back(path.get());
+    for (const auto& path : device_.paths()) {  // those that come up later are admitted then
+      const bool waits = path->state() == PathState::unregistered;
+      if (in_service(path->state()) || waits) paths.push_back(path.get());
     }
     register_next(std::move(paths),
                   [this, done = std::move(done)](Result<> result) mutable noexcept {
@@ -132,10 +139,18 @@ void Reservations::use_key(uint64_t key, Done done) {
                                           "no path is usable: the key is registered "
                                           "when one is");
                     }
+                    if (result.has_value()) let_in();
                     done(result);
                     finish();
                   });
   });
+}
+
+// The owner has decided: this node is not fenced.
+void Reservations::let_in() {
+  doubt_.reset();
+  device_.node_fenced_ = false;
+  for (const auto& path : device_.paths()) path->apply(PathEvent::readmitted);
 }
 
 // With IGNORE EXISTING KEY: the nexus outlives our sessions, and with them the key of an earlier
@@ -172,66 +187,155 @@ void Reservations::readmit(Done done) {
     }
     register_next(std::move(paths),
                   [this, done = std::move(done)](Result<> result) mutable noexcept {
-                    if (result.has_value()) {
-                      for (const auto& path : device_.paths()) path->apply(PathEvent::readmitted);
-                    }
+                    if (result.has_value()) let_in();
                     done(result);
                     finish();
                   });
   });
 }
 
+// --- a path that comes up ---
+//
+// Its nexus may have our key still: REGISTER with that key then succeeds, in one step. Otherwise
+// the key has to be there by another nexus of ours, and between that look and the registration
+// somebody may have preempted us: then it is taken back.
+
 void Reservations::admit(Path& path) {
   if (key_ == 0) return path.probed(PathEvent::probe_passed);
   add([this, &path, session = path.session_number()]() mutable noexcept {
     if (path.session_number() != session || path.state() != PathState::probe) return finish();
-    if (unregistered_yet_) return register_and_admit(path);
-    run(path, scsi::build::persistent_reserve_in(scsi::ReserveIn::read_keys, kReservationBytes),
-        nullptr, [this, &path](Result<base::Bytes> answer) noexcept {
-          const auto keys =
-              answer.has_value() ? scsi::parse_read_keys(*answer) : std::unexpected(answer.error());
-          if (!keys.has_value()) {
-            path.probed(PathEvent::attempt_failed, keys.error().what);
-            return finish();
+    if (unregistered_yet_) {  // the owner chose it just now
+      return register_next({&path}, [this, &path](Result<> result) noexcept {
+        admitted(path, result.has_value() ? PathEvent::probe_passed : PathEvent::attempt_failed,
+                 result.has_value() ? "" : result.error().what);
+      });
+    }
+    if (doubt_.has_value() && doubt_->path == &path) return settle_doubt(path);
+    renew(path);
+  });
+}
+
+void Reservations::admitted(Path& path, PathEvent event, const char* why) {
+  *why == '\0' ? path.probed(event) : path.probed(event, why);
+  finish();
+}
+
+void Reservations::renew(Path& path) {
+  const scsi::PrOutParameters parameters{.key = key_, .service_action_key = key_, .aptpl = true};
+  run(path, scsi::build::persistent_reserve_out(scsi::ReserveOut::register_key, std::nullopt),
+      &parameters, [this, &path](Result<base::Bytes> result) noexcept {
+        if (result.has_value()) {
+          doubt_.reset();  // who preempts us takes the key from all our nexuses
+          return admitted(path, PathEvent::probe_passed);
+        }
+        if (result.error().code == Errc::permission) return look_for_key(path);
+        admitted(path, PathEvent::attempt_failed, result.error().what);
+      });
+}
+
+void Reservations::look_for_key(Path& path) {
+  read_keys(path, [this, &path](Result<scsi::ReportedKeys> keys) noexcept {
+    if (!keys.has_value()) return admitted(path, PathEvent::attempt_failed, keys.error().what);
+    // It may be there by the nexus in doubt alone, and nobody can tell: that is no leave.
+    const bool told = !doubt_.has_value() || keys->generation - doubt_->generation <= 1;
+    if (!contains(*keys) || !told) return admitted(path, PathEvent::key_missing);
+    doubt_ = Doubt{.path = &path, .generation = keys->generation};
+    const scsi::PrOutParameters parameters{.service_action_key = key_, .aptpl = true};
+    run(path,
+        scsi::build::persistent_reserve_out(scsi::ReserveOut::register_and_ignore, std::nullopt),
+        &parameters, [this, &path](Result<base::Bytes> result) noexcept {
+          if (!result.has_value()) {
+            return admitted(path, PathEvent::attempt_failed, result.error().what);
           }
-          if (std::ranges::find(keys->keys, key_) == keys->keys.end()) {
-            path.probed(PathEvent::key_missing);
-            return finish();
-          }
-          register_and_admit(path);  // another nexus of this node has it: we are not fenced
+          settle_doubt(path);
         });
   });
 }
 
-void Reservations::register_and_admit(Path& path) {
-  register_next({&path}, [this, &path](Result<> result) noexcept {
-    if (result.has_value()) {
-      path.probed(PathEvent::probe_passed);
-    } else {
-      path.probed(PathEvent::attempt_failed, result.error().what);
+// Its nexus was registered, or may have been. If nothing else has changed, nobody preempted us
+// before that; else it is taken back, and the others tell.
+void Reservations::settle_doubt(Path& path) {
+  read_keys(path, [this, &path](Result<scsi::ReportedKeys> keys) noexcept {
+    if (!keys.has_value()) return admitted(path, PathEvent::attempt_failed, keys.error().what);
+    if (!contains(*keys)) {
+      doubt_.reset();
+      return admitted(path, PathEvent::key_missing);
     }
-    finish();
+    if (keys->generation - doubt_->generation > 1) return take_back(path);
+    doubt_.reset();
+    renew(path);
   });
 }
+
+void Reservations::take_back(Path& path) {
+  const scsi::PrOutParameters parameters{.key = key_};
+  run(path, scsi::build::persistent_reserve_out(scsi::ReserveOut::register_key, std::nullopt),
+      &parameters, [this, &path](Result<base::Bytes> result) noexcept {
+        // A conflict: it is not there.
+        if (!result.has_value() && result.error().code != Errc::permission) {
+          return admitted(path, PathEvent::attempt_failed, result.error().what);
+        }
+        doubt_.reset();
+        look_for_key(path);
+      });
+}
+
+void Reservations::read_keys(Path& path, GotKeys got) {
+  run(path, scsi::build::persistent_reserve_in(scsi::ReserveIn::read_keys, kReservationBytes),
+      nullptr, [got = std::move(got)](Result<base::Bytes> answer) mutable noexcept {
+        auto keys =
+            answer.has_value() ? scsi::parse_read_keys(*answer) : std::unexpected(answer.error());
+        if (keys.has_value() && !keys->complete) {
+          keys = base::fail(Errc::limit, "more reservation keys than can be looked at");
+        }
+        got(std::move(keys));
+      });
+}
+
+bool Reservations::contains(const scsi::ReportedKeys& keys) const {
+  return std::ranges::find(keys.keys, key_) != keys.keys.end();
+}
+
+// --- is it still there? ---
 
 void Reservations::verify(Path& path) {
   if (key_ == 0) return;
   add([this, &path, session = path.session_number()]() mutable noexcept {
     if (path.session_number() != session || !in_service(path.state())) return finish();
-    run(path, scsi::build::persistent_reserve_in(scsi::ReserveIn::read_keys, kReservationBytes),
-        nullptr, [this, &path](Result<base::Bytes> answer) noexcept {
-          const auto keys =
-              answer.has_value() ? scsi::parse_read_keys(*answer) : std::unexpected(answer.error());
-          if (keys.has_value() && keys->complete &&
-              std::ranges::find(keys->keys, key_) == keys->keys.end()) {
-            LOG_WARNING(kLog,
-                        "path {}: the key {:016x} of this node is gone: no I/O until it is "
-                        "readmitted",
-                        path.settings().name, key_);
-            path.apply(PathEvent::key_missing);
-          }
-          finish();
-        });
+    read_keys(path, [this, &path](Result<scsi::ReportedKeys> keys) noexcept {
+      if (keys.has_value() && !contains(*keys)) key_is_gone(path);
+      finish();
+    });
+  });
+}
+
+void Reservations::key_is_gone(Path& path) {
+  LOG_WARNING(kLog, "path {}: the key {:016x} of this node is gone: no I/O until it is readmitted",
+              path.settings().name, key_);
+  path.apply(PathEvent::key_missing);
+}
+
+void Reservations::verify_key(Done done) {
+  add([this, done = std::move(done)]() mutable noexcept {
+    Path* path = any_path();
+    if (path == nullptr || key_ == 0) {
+      done(no_way(path));
+      return finish();
+    }
+    read_keys(*path,
+              [this, done = std::move(done)](Result<scsi::ReportedKeys> keys) mutable noexcept {
+                if (!keys.has_value()) {
+                  done(std::unexpected(keys.error()));
+                } else if (contains(*keys)) {
+                  done({});
+                } else {
+                  for (const auto& each : device_.paths()) {
+                    if (in_service(each->state())) key_is_gone(*each);
+                  }
+                  done(base::fail(Errc::permission, "this node's key is gone"));
+                }
+                finish();
+              });
   });
 }
 
@@ -241,8 +345,7 @@ void Reservations::change(scsi::ReserveOut action, scsi::PrType type, uint64_t v
   add([this, action, type, victim, done = std::move(done)]() mutable noexcept {
     Path* path = any_path();
     if (path == nullptr || key_ == 0) {
-      done(base::fail(path == nullptr ? Errc::closed : Errc::invalid_argument,
-                      path == nullptr ? "no path is usable" : "this node has no key"));
+      done(no_way(path));
       return finish();
     }
     const bool typed = action != scsi::ReserveOut::clear;

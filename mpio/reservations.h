@@ -11,6 +11,7 @@
 #include <deque>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "common/io/shared_block_device.h"
@@ -37,6 +38,7 @@ class Reservations {
   void use_key(uint64_t key, Done done);
   void readmit(Done done);
   void reserve(scsi::PrType type, Done done);
+  void verify_key(Done done);
   void preempt_and_abort(uint64_t victim, scsi::PrType type, Done done);
   void clear(Done done);
   void read(GotState done);
@@ -54,6 +56,7 @@ class Reservations {
   // One operation: begins when its turn has come and calls finish() when it is over.
   using Operation = std::move_only_function<void() noexcept>;
   using Answer = std::move_only_function<void(base::Result<base::Bytes>) noexcept>;
+  using GotKeys = std::move_only_function<void(base::Result<scsi::ReportedKeys>) noexcept>;
 
   void add(Operation operation);
   void finish();
@@ -64,8 +67,17 @@ class Reservations {
   void on_command_done() noexcept;
   void on_timeout() noexcept;
   void register_next(std::vector<Path*> left, Done done);
-  void register_and_admit(Path& path);
+  void let_in();
+  void admitted(Path& path, PathEvent event, const char* why = "");
+  void renew(Path& path);
+  void look_for_key(Path& path);
+  void take_back(Path& path);
+  void settle_doubt(Path& path);
+  void read_keys(Path& path, GotKeys got);  // all of them, or an error
+  bool contains(const scsi::ReportedKeys& keys) const;
+  void key_is_gone(Path& path);
   void change(scsi::ReserveOut action, scsi::PrType type, uint64_t victim, Done done);
+  base::Result<> no_way(const Path* path) const;  // why a call cannot be made
   Path* any_path();
 
   Device& device_;
@@ -74,6 +86,12 @@ class Reservations {
   // The owner chose the key when no path could take it: the next one that can is not asked whether
   // it is still there.
   bool unregistered_yet_ = false;
+  // A registration of which it is not known whether somebody preempted us just before it.
+  struct Doubt {
+    const Path* path;
+    uint32_t generation;  // PRGENERATION when our key was last seen
+  };
+  std::optional<Doubt> doubt_;
   size_t registered_ = 0;  // paths, by the registration under way
   bool stopping_ = false;
   bool running_ = false;

@@ -422,6 +422,8 @@ void FileSharedDevice::use_key(uint64_t key, Done done) {
 
 void FileSharedDevice::readmit(Done done) { use_key(1, std::move(done)); }
 
+void FileSharedDevice::verify_key(Done done) { readmit(std::move(done)); }
+
 void FileSharedDevice::reserve(ReservationType, Done done) { readmit(std::move(done)); }
 
 void FileSharedDevice::preempt_and_abort(uint64_t, ReservationType, Done done) {

@@ -3,6 +3,7 @@
 #include <linux/pr.h>
 #include <sys/ioctl.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <utility>
@@ -210,6 +211,17 @@ void KernelSharedDevice::use_key(uint64_t key, Done done) {
 void KernelSharedDevice::readmit(Done done) {
   if (key_ == 0) return refuse(std::move(done), Errc::invalid_argument, "there is no key to use");
   register_key(0, key_, std::move(done));
+}
+
+void KernelSharedDevice::verify_key(Done done) {
+  if (key_ == 0) return refuse(std::move(done), Errc::invalid_argument, "this node has no key");
+  read_reservations(
+      [this, done = std::move(done)](Result<ReservationState> state) mutable noexcept {
+        if (!state.has_value()) return done(std::unexpected(state.error()));
+        if (std::ranges::find(state->keys, key_) != state->keys.end()) return done({});
+        on_conflict();
+        done(base::fail(Errc::permission, "this node's key is gone"));
+      });
 }
 
 void KernelSharedDevice::reserve(ReservationType type, Done done) {

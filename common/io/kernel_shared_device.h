@@ -37,6 +37,8 @@ class KernelSharedDevice final : public FileSharedDevice {
 
   void use_key(uint64_t key, Done done) override;
   void readmit(Done done) override;
+  // Errc::unsupported as with read_reservations().
+  void verify_key(Done done) override;
   void reserve(ReservationType type, Done done) override;
   void preempt_and_abort(uint64_t victim, ReservationType type, Done done) override;
   void clear_reservations(Done done) override;

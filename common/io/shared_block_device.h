@@ -89,7 +89,7 @@ struct BlockEvent {
     path_failed,  // one of several
     path_restored,
     capacity_changed,
-    key_lost,    // this node's key is gone from a path: it carries nothing until readmit()
+    key_lost,    // this node's key is gone: requests end with -EBADE until readmit()
     cache_lost,  // the target was reset or restarted: what was not flushed may be gone
     preempted,   // reservations changed by somebody else
   };
@@ -126,6 +126,9 @@ class SharedBlockDevice {
   virtual void use_key(uint64_t key, Done done) = 0;
   // After key_lost, and only by the owner's decision: registers the key anew on every path.
   virtual void readmit(Done done) = 0;
+  // Asks whether this node's key is still registered. Errc::permission: it is gone, which also has
+  // the effects of key_lost.
+  virtual void verify_key(Done done) = 0;
   virtual void reserve(ReservationType type, Done done) = 0;
   virtual void preempt_and_abort(uint64_t victim, ReservationType type, Done done) = 0;
   virtual void clear_reservations(Done done) = 0;

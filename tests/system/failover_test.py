@@ -11,7 +11,7 @@ import concurrent.futures
 from holdfast import case, iscsi, nbd, scsi
 from holdfast.exporter import Exporter
 from holdfast.mpiod import Device
-from holdfast.target import TARGET_NAME, Disk
+from holdfast.target import TARGET_NAME, Disk, slowness
 from holdfast.wire import Wire
 
 BLOCK = 4096
@@ -182,17 +182,17 @@ class Key(FailoverCase):
         self.assertTrue(other.pr_out(scsi.PrOut.RESERVE, key=self.OTHER_KEY, type=5).good)
         self.assertTrue(other.pr_out(scsi.PrOut.PREEMPT_AND_ABORT, key=self.OTHER_KEY,
                                      new_key=self.KEY, type=5).good)
-        late = self.in_background(self.write, 0x22)
-        self.is_open(late, "a fenced node has written")
+        failed = "Input/output error"
+        with self.assertRaisesRegex(AssertionError, failed):  # at once, not when a path is back
+            self.in_background(self.write, 0x22).result(5 * slowness())
         self.wires[0].cut()  # nor does a path that logs in anew bring the key back
         self.wires[0].mend()
-        self.is_open(late, "a fenced node has written")
+        self.wait_until(lambda: len(self.daemon.cli.json("session", "list")) == 3, "it is back", 20)
+        with self.assertRaisesRegex(AssertionError, failed):
+            self.write(0x33)
         self.assertEqual(self.keys(), [self.OTHER_KEY])
         with open(self.fs.backing / "slow.img", "rb") as file:
             self.assertEqual(set(file.read(BLOCK)), {0x11})
-        self.exporter.kill()
-        with self.assertRaises(Exception):
-            late.result(30)
 
 
 if __name__ == "__main__":

@@ -101,6 +101,7 @@ class ScriptedDevice final : public io::SharedBlockDevice {
   void wait_ghosts(uint64_t, uint64_t, Done) override {}
   void use_key(uint64_t, Done) override {}
   void readmit(Done) override {}
+  void verify_key(Done) override {}
   void reserve(io::ReservationType, Done) override {}
   void preempt_and_abort(uint64_t, io::ReservationType, Done) override {}
   void clear_reservations(Done) override {}
