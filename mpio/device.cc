@@ -27,7 +27,7 @@ Device::Device(const Path::Services& services, io::BufferPool& buffers, DeviceOp
       reservations_(std::make_unique<Reservations>(*this, services.loop)) {
   ASSERT(!options_.paths.empty() && options_.paths.size() <= kMaxPaths);
   for (size_t i = 0; i < options_.paths.size(); ++i) {
-    noted_groups_.push_back(options_.paths[i].noted_group);
+    noted_.push_back({.traces = options_.paths[i].traces});
     loads_[i].order = static_cast<uint16_t>(i);
     loads_[i].limit = kSlowStart;
     paths_.push_back(std::make_unique<Path>(services_, *this, *options_.profile, options_.paths[i],
@@ -77,8 +77,8 @@ void Device::stop(std::move_only_function<void() noexcept> stopped) {
 void Device::check_stopped() {
   if (!stopping_ || !stopped_) return;
   const bool rest = std::ranges::all_of(paths_, [](const auto& path) { return path->at_rest(); });
-  if (!rest || notes_open_ > 0 || jobs_in_use_ > 0 || !fences_.empty() || !completed_.empty())
-    return;
+  const bool notes = std::ranges::any_of(noted_, [](const Noted& each) { return each.open > 0; });
+  if (!rest || notes || jobs_in_use_ > 0 || !fences_.empty() || !completed_.empty()) return;
   if (!reservations_->idle()) return;
   services_.loop.stop(delay_timer_);
   services_.loop.stop(housekeeping_timer_);
@@ -143,7 +143,8 @@ void Device::on_housekeeping() noexcept {
     if (load.failback_ready) load.weight = kFullWeight;
   }
   services_.loop.start(housekeeping_timer_, kHousekeeping);
-  if (ghosts_.next_expiry().value_or(io::Instant::max()) <= now) {
+  // A device that ends has given its fences up: what they had to tell is left to the next one.
+  if (!stopping_ && ghosts_.next_expiry().value_or(io::Instant::max()) <= now) {
     std::vector<SessionId> open;
     for (const auto& fence : fences_) {
       if (!fence->plan().cleared()) open.push_back(fence->session());

@@ -29,13 +29,10 @@
 
 namespace holdfast::mpio {
 
-// A session that an earlier process of this node may have left at the target, with writes of which
-// nobody knows. docs/mpio.md, "What a killed process leaves".
-struct LeftSession {
-  std::string path;            // its name
-  std::string initiator_name;  // which may have been another then
-  uint64_t isid = 0;
-  uint16_t portal_group_tag = 0;
+// What a device that has ended leaves to those that come after it.
+struct DeviceRemains {
+  std::vector<uint64_t> unfenced;   // ISIDs of its own sessions of which a write may still land
+  std::vector<LeftSession> fenced;  // of DeviceOptions::left
 };
 
 struct DeviceOptions {
@@ -53,12 +50,15 @@ struct DeviceOptions {
   bool unit_reset_in_cluster = false;
   TargetOverride target;
   std::optional<io::Duration> ghost_hold = io::Duration(kDefaultGhostHold);
+  // By earlier processes, of whatever unit: the device takes what is of its own. docs/mpio.md,
+  // "What a killed process leaves".
   std::vector<LeftSession> left;
-  // Makes it durable that a session with this ISID, of this portal group, carries I/O, and answers
-  // whether it did, on the loop and before the device is destroyed. Asked where the path's
-  // noted_group is another. Empty: nothing is kept, and the next process has no `left`.
+  // Makes it durable that sessions with this ISID may have left something at these places and no
+  // other, and answers whether it did, on the loop and before the device is destroyed. Asked before
+  // one carries I/O where its path's `traces` do not say so. Empty: nothing is kept, and the next
+  // process has no `left`.
   using Noted = std::move_only_function<void(bool) noexcept>;
-  std::function<void(uint64_t isid, uint16_t portal_group_tag, Noted)> note_group;
+  std::function<void(uint64_t isid, std::set<SessionTrace> traces, Noted)> note;
   // For tests that show what the fence is for. What it lets happen is the loss of data.
   bool fence = true;
 };
@@ -84,8 +84,8 @@ class Device final : public io::SharedBlockDevice, public PathOwner, public Fenc
   void stop(std::move_only_function<void() noexcept> stopped);
   // A path has been in service: size and identity are known.
   bool known() const { return identity_.has_value(); }
-  // The ISIDs of sessions of which a write may still land: once stopped, what is left behind.
-  std::vector<uint64_t> unfenced_sessions() const;
+  // Once stopped.
+  DeviceRemains remains() const;
 
   // io::SharedBlockDevice
   io::BlockInfo info() const override { return info_; }
@@ -195,7 +195,11 @@ class Device final : public io::SharedBlockDevice, public PathOwner, public Fenc
   void on_fence_finished(Fence& fence) noexcept override;
   void on_unit_reset() noexcept override;
   void on_unit_reset_done() noexcept override;
+  void on_unit_reset_over(const Fence& fence) noexcept override;
+  bool unit_is_being_reset(const Fence& by_others_than) noexcept override;
   void admit(Path& path);
+  std::set<SessionTrace> open_traces(const Path& path) const;
+  bool takes(const LeftSession& left) const;
   void add_fence(DeadSession dead);
   SessionId left_id(size_t index) const;
   void fence_left_sessions();
@@ -231,9 +235,14 @@ class Device final : public io::SharedBlockDevice, public PathOwner, public Fenc
   AttentionFilter attentions_;
   MarginalJudge judge_;
   std::vector<std::unique_ptr<GhostWatch>> ghost_watches_;
-  std::vector<QueueLimit> queue_limits_;               // by path
-  std::vector<uint32_t> slow_start_;                   // by path
-  std::vector<std::optional<uint16_t>> noted_groups_;  // by path
+  std::vector<QueueLimit> queue_limits_;  // by path
+  std::vector<uint32_t> slow_start_;      // by path
+  // What is durable of where a path's sessions may have left something.
+  struct Noted {
+    std::set<SessionTrace> traces;
+    uint32_t open = 0;  // notes under way: until they are answered nobody knows
+  };
+  std::vector<Noted> noted_;  // by path
   // The last time its commands may have been ended, and when those of them that are silent are
   // asked for.
   struct Cleared {
@@ -268,7 +277,6 @@ class Device final : public io::SharedBlockDevice, public PathOwner, public Fenc
   bool no_path_expired_ = false;
   bool node_fenced_ = false;  // our key is gone, and the owner has not decided otherwise
   bool stopping_ = false;
-  uint32_t notes_open_ = 0;  // of note_group(), not answered
   std::move_only_function<void() noexcept> stopped_;
   std::unique_ptr<Reservations> reservations_;
 

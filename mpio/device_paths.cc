@@ -124,32 +124,44 @@ void Device::on_path_facts(Path& path) noexcept {
   admit(path);
 }
 
-// Into service, once the next process will know that this session may have left something.
+// Into service, once the next process will know that this session may have left something here.
 void Device::admit(Path& path) {
-  const std::optional<uint16_t> tag = path.portal_group_tag();
-  if (!options_.note_group || !tag || tag == noted_groups_[path.index()]) {
+  Noted& noted = noted_[path.index()];
+  const SessionTrace here{.portal_group = path.portal_group_tag(), .unit = wwid()};
+  if (!options_.note || (noted.open == 0 && noted.traces.contains(here))) {
     return reservations_->admit(path);
   }
-  // The note is of one group: not while something is left in another. After the hold it is the path
-  // that may have to reset the unit for it: no other need be there.
-  const io::Instant now = services_.loop.now();
+  std::set<SessionTrace> wanted = open_traces(path);
+  wanted.insert(here);
+  ++noted.open;
+  options_.note(path.settings().session.login.isid, wanted,
+                [this, &path, wanted, session = path.session_number()](bool done) noexcept {
+                  Noted& its = noted_[path.index()];
+                  --its.open;
+                  its.traces = done ? wanted : std::set<SessionTrace>();
+                  if (stopping_) return check_stopped();
+                  if (path.state() != PathState::probe || path.session_number() != session) return;
+                  if (done) return reservations_->admit(path);
+                  path.probed(PathEvent::attempt_failed,
+                              "the state directory cannot be written: see the log");
+                });
+}
+
+// Where earlier sessions of its ISID may still have something.
+std::set<SessionTrace> Device::open_traces(const Path& path) const {
+  std::set<SessionTrace> open;
+  for (size_t i = 0; i < options_.left.size(); ++i) {
+    const LeftSession& left = options_.left[i];
+    if (left.isid != path.settings().session.login.isid) continue;
+    if (!takes(left) || ghosts_.has_session(left_id(i))) open.insert(left.trace);
+  }
   for (const auto& fence : fences_) {
-    if (fence->session().path != path.index() || fence->plan().cleared()) continue;
-    if (now < fence->plan().hold_until().value_or(fence->since() + kDefaultGhostHold)) {
-      return path.probed(PathEvent::attempt_failed,
-                         "its last session, of another portal group, is not fenced yet");
+    if (fence->session().path != path.index() || is_left_behind(fence->session())) continue;
+    if (!fence->plan().cleared()) {
+      open.insert({.portal_group = fence->portal_group_tag(), .unit = wwid()});
     }
   }
-  const auto noted = [this, &path, tag, session = path.session_number()](bool done) noexcept {
-    --notes_open_;
-    if (stopping_) return check_stopped();
-    if (done) noted_groups_[path.index()] = tag;
-    if (path.state() != PathState::probe || path.session_number() != session) return;
-    if (done) return reservations_->admit(path);
-    path.probed(PathEvent::attempt_failed, "the state directory cannot be written: see the log");
-  };
-  ++notes_open_;
-  options_.note_group(path.settings().session.login.isid, *tag, noted);
+  return open;
 }
 
 void Device::on_path_refreshed(Path& path) noexcept {
@@ -269,23 +281,41 @@ void Device::add_fence(DeadSession dead) {
   fences_.push_back(std::make_unique<Fence>(services_, *this, std::move(dead), situation));
 }
 
+// One reset at a time: tgt answers only one of several.
+bool Device::unit_is_being_reset(const Fence& by_others_than) noexcept {
+  return std::ranges::any_of(fences_, [&](const auto& fence) {
+    return fence.get() != &by_others_than && fence->resets();
+  });
+}
+
+void Device::on_unit_reset_over(const Fence& fence) noexcept {
+  for (size_t i = 0; i < fences_.size(); ++i) {
+    if (fences_[i].get() != &fence) fences_[i]->on_reset_turn();
+  }
+}
+
 // --- what an earlier process has left ---
 
-// With the number of its path, or one beyond them if that is not in the configuration any more.
+// With the number of its path, or one beyond them if that is not of this device.
 SessionId Device::left_id(size_t index) const {
   const auto path = std::ranges::find(options_.paths, options_.left[index].isid,
                                       [](const auto& each) { return each.session.login.isid; });
   const auto number = path != options_.paths.end()
                           ? static_cast<size_t>(path - options_.paths.begin())
                           : options_.paths.size() + index;
-  return {.path = static_cast<uint32_t>(number), .incarnation = kLeftBehind};
+  return {.path = static_cast<uint32_t>(number),
+          .incarnation = kLeftBehind + static_cast<uint32_t>(index)};
 }
+
+// It is of this unit, whoever had it. Precondition: known().
+bool Device::takes(const LeftSession& left) const { return left.trace.unit == wwid(); }
 
 // Before the first request: which writes are meant is not known, so all of the unit is held.
 void Device::fence_left_sessions() {
   if (!options_.fence) return;
   for (size_t i = 0; i < options_.left.size(); ++i) {
     const LeftSession& left = options_.left[i];
+    if (!takes(left)) continue;
     ++counters_.fences;
     ghosts_.add({.range = {0, UINT64_MAX},
                  .session = left_id(i),
@@ -295,10 +325,12 @@ void Device::fence_left_sessions() {
                                    : std::nullopt,
                  .left_behind = true});
     const SessionId id = left_id(i);
+    // The same unit may have been reached through another target: no login of ours ends that.
+    const bool of_our_target = left.target == options_.paths.front().session.login.target_name;
     DeadSession dead{.path = id.path < paths_.size() ? paths_[id.path]->settings().name : left.path,
                      .id = id,
                      .login = options_.paths.front().session,
-                     .portal_group_tag = left.portal_group_tag,
+                     .portal_group_tag = of_our_target ? left.trace.portal_group : std::nullopt,
                      .socket_reset_at = started_at_};
     dead.login.login.initiator_name = left.initiator_name;
     dead.login.login.isid = left.isid;
@@ -326,18 +358,18 @@ void Device::start_left_fences() {
   }
 }
 
-std::vector<uint64_t> Device::unfenced_sessions() const {
-  std::vector<uint64_t> out;
-  for (size_t i = 0; i < options_.left.size(); ++i) {
-    if (!known() || ghosts_.has_session(left_id(i))) out.push_back(options_.left[i].isid);
+DeviceRemains Device::remains() const {
+  DeviceRemains out;
+  for (size_t i = 0; known() && i < options_.left.size(); ++i) {
+    const LeftSession& left = options_.left[i];
+    if (takes(left) && !ghosts_.has_session(left_id(i))) out.fenced.push_back(left);
   }
   for (const PathSettings& path : options_.paths) {
     const auto index = static_cast<uint32_t>(&path - options_.paths.data());
     const bool open = std::ranges::any_of(ghosts_.all(), [index](const Ghosts::Ghost& ghost) {
-      return ghost.merged ||
-             (ghost.session.path == index && ghost.session.incarnation != kLeftBehind);
+      return ghost.merged || (ghost.session.path == index && !is_left_behind(ghost.session));
     });
-    if (open) out.push_back(path.session.login.isid);
+    if (open) out.unfenced.push_back(path.session.login.isid);
   }
   return out;
 }

@@ -77,7 +77,7 @@ DeviceOptions device_options(const DeviceServiceOptions& options) {
       made.paths.push_back({.name = path_name(config, portal, index),
                             .session = session_options(options, portal, options.isids[number]),
                             .lun = uint64_t{scsi::encode_lun(config.lun)},
-                            .noted_group = options.noted_groups[number]});
+                            .traces = options.traces[number]});
       ++number;
     }
   }
@@ -88,7 +88,7 @@ DeviceOptions device_options(const DeviceServiceOptions& options) {
   made.target = config.target_override;
   made.ghost_hold = std::chrono::milliseconds(config.ghost_hold_ms);
   made.left = options.left;
-  made.note_group = options.note_group;
+  made.note = options.note;
   return made;
 }
 
@@ -429,7 +429,7 @@ DeviceStatus DeviceService::status() const {
   }
   for (const auto& fence : device_.fences()) {
     out.fences.push_back({.path = fence->path(),
-                          .earlier_process = fence->session().incarnation == kLeftBehind,
+                          .earlier_process = is_left_behind(fence->session()),
                           .step = to_string(fence->plan().step()),
                           .proof = to_string(fence->plan().proof()),
                           .failure = fence->failure(),

@@ -22,9 +22,9 @@ struct DeviceServiceOptions {
   std::string initiator_name;
   std::vector<uint64_t> isids;   // one for each path: portals in order, each with its sessions
   uint64_t fence_test_isid = 0;  // of the session that a fence test makes
-  std::vector<std::optional<uint16_t>> noted_groups;  // of the isids
-  std::vector<LeftSession> left;                      // by an earlier process
-  decltype(DeviceOptions::note_group) note_group;
+  std::vector<std::set<SessionTrace>> traces;  // of the isids
+  std::vector<LeftSession> left;               // DeviceOptions::left
+  decltype(DeviceOptions::note) note;
 };
 
 class DeviceService final : private io::SharedBlockDevice::Listener {
@@ -40,8 +40,8 @@ class DeviceService final : private io::SharedBlockDevice::Listener {
   void stop(std::move_only_function<void() noexcept> stopped);
 
   DeviceStatus status() const;
-  // Once stopped: Device::unfenced_sessions().
-  std::vector<uint64_t> unfenced_sessions() const { return device_.unfenced_sessions(); }
+  // Once stopped.
+  DeviceRemains remains() const { return device_.remains(); }
   const std::string& name() const { return options_.config.name; }
 
   // Administration. False: there is no such path.

@@ -1,7 +1,6 @@
 #include "mpio/device_set.h"
 
 #include <algorithm>
-#include <iterator>
 #include <utility>
 
 #include "common/base/assert.h"
@@ -54,18 +53,18 @@ void DeviceSet::end(std::shared_ptr<DeviceHandle> device) {
     device->service->stop([this, device]() noexcept {
       // It is destroyed where it lived, and not from within itself.
       device->loop.post([this, device]() noexcept {
-        std::vector<uint64_t> unfenced = device->service->unfenced_sessions();
+        DeviceRemains remains = device->service->remains();
         device->service.reset();
-        loop_.post([this, unfenced = std::move(unfenced)]() mutable noexcept {
-          on_ended(std::move(unfenced));
+        loop_.post([this, remains = std::move(remains)]() mutable noexcept {
+          on_ended(std::move(remains));
         });
       });
     });
   });
 }
 
-void DeviceSet::on_ended(std::vector<uint64_t> unfenced) {
-  std::ranges::copy(unfenced, std::back_inserter(unfenced_));
+void DeviceSet::on_ended(DeviceRemains remains) {
+  remains_.push_back(std::move(remains));
   --ending_;
   check_gone();
 }

@@ -50,8 +50,8 @@ class DeviceSet {
   // All that are neither ending nor gone.
   const Devices& devices() const { return devices_; }
   std::shared_ptr<DeviceHandle> find(std::string_view name) const;  // nullptr: there is none
-  // Of all that have ended since the last call: sessions of which writes may still land.
-  std::vector<uint64_t> take_unfenced() { return std::exchange(unfenced_, {}); }
+  // Of all that have ended since the last call.
+  std::vector<DeviceRemains> take_remains() { return std::exchange(remains_, {}); }
 
   // What a configuration without reload_obstacles() says of the devices that are here.
   void apply(const std::vector<DeviceConfig>& devices, const std::vector<ExportConfig>& exports);
@@ -59,7 +59,7 @@ class DeviceSet {
 
  private:
   void end(std::shared_ptr<DeviceHandle> device);
-  void on_ended(std::vector<uint64_t> unfenced);
+  void on_ended(DeviceRemains remains);
   void check_gone();
 
   io::Loop& loop_;
@@ -67,7 +67,7 @@ class DeviceSet {
   size_t ending_ = 0;
   bool stopping_ = false;
   Done gone_;
-  std::vector<uint64_t> unfenced_;
+  std::vector<DeviceRemains> remains_;
 };
 
 }  // namespace holdfast::mpio

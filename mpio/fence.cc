@@ -30,7 +30,7 @@ Fence::~Fence() {
 
 // "path 10.1.0.10:3260, session 3"
 std::string Fence::name() const {
-  if (dead_.id.incarnation == kLeftBehind) {
+  if (is_left_behind(dead_.id)) {
     return fmt::format("path {}, the session of an earlier process", dead_.path);
   }
   return fmt::format("path {}, session {}", dead_.path, dead_.id.incarnation);
@@ -57,7 +57,7 @@ void Fence::on_survivors_changed() {
 void Fence::on_own_login(std::optional<uint16_t> portal_group_tag) {
   if (!started_ || plan_.cleared() || abandoned_) return;
   // To another portal group, as after a redirection: another nexus (RFC 7143 4.2.2.1), no proof.
-  if (portal_group_tag != dead_.portal_group_tag) return;
+  if (!dead_.portal_group_tag || portal_group_tag != dead_.portal_group_tag) return;
   take(plan_.on_own_login(services_.loop.now()));
 }
 
@@ -150,7 +150,8 @@ void Fence::begin_reinstatement() {
 
 void Fence::on_up() noexcept {
   login_was_up_ = true;
-  const bool same_group = login_->portal_group_tag() == dead_.portal_group_tag;
+  const bool same_group =
+      dead_.portal_group_tag && login_->portal_group_tag() == dead_.portal_group_tag;
   login_->logout();  // it has done what it was for; the path will use the ISID again
   if (!same_group) failure_ = "the login led to another portal group";
   answer(FenceStep::reinstate, same_group ? FenceOutcome::done : FenceOutcome::refused);
@@ -178,7 +179,7 @@ void Fence::on_ended(const initiator::SessionEnd& end) noexcept {
 
 // F2.
 void Fence::begin_unit_reset() {
-  if (reset_.busy()) return;
+  if (reset_.busy() || owner_.unit_is_being_reset(*this)) return;
   Path* survivor = owner_.survivor(dead_);
   if (survivor == nullptr) return answer(FenceStep::unit_reset, FenceOutcome::failed);
   owner_.on_unit_reset();
@@ -187,7 +188,13 @@ void Fence::begin_unit_reset() {
   survivor->session()->manage(reset_);
 }
 
+void Fence::on_reset_turn() {
+  if (plan_.cleared() || abandoned_ || plan_.step() != FenceStep::unit_reset) return;
+  begin_unit_reset();
+}
+
 void Fence::on_reset_done() noexcept {
+  owner_.on_unit_reset_over(*this);
   const bool done = reset_.answered && reset_.response == iscsi::TaskResponse::function_complete;
   if (done) owner_.on_unit_reset_done();
   if (!plan_.cleared() && !abandoned_) {

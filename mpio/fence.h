@@ -37,6 +37,9 @@ class FenceOwner {
   // Proved. The fence is destroyed once finished().
   virtual void on_fence_cleared(Fence& fence) noexcept = 0;
   virtual void on_fence_finished(Fence& fence) noexcept = 0;
+  // Another fence has sent a reset, and waits for its answer: this one does so after it.
+  virtual bool unit_is_being_reset(const Fence& by_others_than) noexcept = 0;
+  virtual void on_unit_reset_over(const Fence& fence) noexcept = 0;
   // The unit is about to be reset, and has been.
   virtual void on_unit_reset() noexcept = 0;
   virtual void on_unit_reset_done() noexcept = 0;
@@ -58,11 +61,15 @@ class Fence final : public initiator::SessionEvents {
   void on_own_login(std::optional<uint16_t> portal_group_tag);
   // The path is about to use the ISID itself: no login of the fence may follow it.
   void cancel_login();
+  // Another's reset is over.
+  void on_reset_turn();
+  bool resets() const { return reset_.busy(); }
   // The device ends: nothing is promised any more.
   void abandon();
 
   const std::string& path() const { return dead_.path; }
   SessionId session() const { return dead_.id; }
+  std::optional<uint16_t> portal_group_tag() const { return dead_.portal_group_tag; }
   const FencePlan& plan() const { return plan_; }
   io::Instant since() const { return since_; }
   const char* failure() const { return failure_; }  // of the last step that failed; static text

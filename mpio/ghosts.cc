@@ -90,6 +90,7 @@ void Ghosts::clear_session(SessionId session) {
 
 void Ghosts::clear_expired(io::Instant now, std::span<const SessionId> open) {
   std::erase_if(ghosts_, [&](const Ghost& ghost) {
+    if (ghost.merged && open.empty() && !ghost.held_until) return true;
     if (!ghost.held_until || *ghost.held_until > now) return false;
     return ghost.merged ? open.empty() : std::ranges::find(open, ghost.session) == open.end();
   });

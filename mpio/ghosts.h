@@ -29,8 +29,8 @@ struct ByteRange {
   bool operator==(const ByteRange&) const = default;
 };
 
-// The incarnation of a session that an earlier process of this node has left at the target.
-inline constexpr uint32_t kLeftBehind = 0;
+// The incarnations from this on are of sessions that an earlier process of this node has left.
+inline constexpr uint32_t kLeftBehind = 0x8000'0000;
 
 // A session of a path: the path's number, and which of its sessions.
 struct SessionId {
@@ -38,6 +38,7 @@ struct SessionId {
   uint32_t incarnation = 0;  // from 1
   bool operator==(const SessionId&) const = default;
 };
+constexpr bool is_left_behind(SessionId session) { return session.incarnation >= kLeftBehind; }
 
 // Which new requests must wait for the ghosts they overlap. A read need not: the write it could
 // miss was reissued, with the same data, before the caller heard of it.

@@ -22,7 +22,7 @@
 namespace holdfast::mpio {
 namespace {
 
-constexpr std::string_view kMagic = "holdfast-isids 2";
+constexpr std::string_view kMagic = "holdfast-isids 3";
 constexpr std::string_view kClosedMagic = "holdfast-closed 1";
 constexpr size_t kMaxFileBytes = size_t{32} << 20;  // 65535 lines of any length that we write
 constexpr uint32_t kLastQualifier = 0xffff;
@@ -110,14 +110,44 @@ std::optional<std::vector<std::string_view>> checked_lines(std::string_view text
   return lines;
 }
 
+// "1:6e61612e36", "-:6e61612e36": portal group and unit.
+std::string to_word(const SessionTrace& trace) {
+  std::string word = trace.portal_group ? std::to_string(*trace.portal_group) : "-";
+  word += ':';
+  for (const uint8_t byte : base::as_bytes(trace.unit)) word += fmt::format("{:02x}", byte);
+  return word;
+}
+
+std::optional<SessionTrace> read_trace(std::string_view word) {
+  const size_t colon = word.find(':');
+  if (colon == std::string_view::npos) return std::nullopt;
+  SessionTrace trace;
+  uint32_t tag = 0;
+  if (word.substr(0, colon) != "-") {
+    if (!read_decimal(word.substr(0, colon), UINT16_MAX, tag)) return std::nullopt;
+    trace.portal_group = static_cast<uint16_t>(tag);
+  }
+  word.remove_prefix(colon + 1);
+  if (word.size() % 2 != 0) return std::nullopt;
+  for (size_t i = 0; i < word.size(); i += 2) {
+    uint8_t byte = 0;
+    if (!read_hex(word.substr(i, 2), 2, byte)) return std::nullopt;
+    trace.unit += static_cast<char>(byte);
+  }
+  return trace;
+}
+
 std::string with_checksum(std::string text) {
   return text + fmt::format("end {:08x}\n", checksum(text));
 }
 
 // Errors are those of errno: ENOENT, if there is no such file.
 std::expected<std::string, int> read_file(const std::string& path) {
-  const Fd opened(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
-  if (opened.get() < 0) return std::unexpected(errno);
+  // A pipe of that name must not hold us up.
+  const Fd opened(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
+  struct stat status{};
+  if (opened.get() < 0 || ::fstat(opened.get(), &status) != 0) return std::unexpected(errno);
+  if (!S_ISREG(status.st_mode)) return std::unexpected(EINVAL);
   std::string text;
   std::array<char, 65536> part;
   for (;;) {
@@ -191,20 +221,20 @@ bool IsidStore::parse(std::string_view text) {
     const std::vector<std::string_view> words = words_of(line);
     Session session;
     Owner owner;
-    uint32_t tag = 0;
-    if (words.size() != 8 || !read_hex(words[0], 4, session.qualifier) ||
-        !read_decimal(words[7], UINT32_MAX, owner.index)) {
+    if (words.size() < 7 || !read_hex(words[0], 4, session.qualifier) ||
+        !read_decimal(words[6], UINT32_MAX, owner.index)) {
       return false;
     }
-    if (words[1] != "-") {
-      if (!read_decimal(words[1], UINT16_MAX, tag)) return false;
-      session.portal_group_tag = static_cast<uint16_t>(tag);
+    owner.initiator = words[1];
+    owner.device = words[2];
+    owner.target = words[3];
+    owner.portal = words[4];
+    if (words[5] != "-") owner.source = words[5];
+    for (const std::string_view word : std::span(words).subspan(7)) {
+      auto trace = read_trace(word);
+      if (!trace) return false;
+      session.traces.insert(std::move(*trace));
     }
-    owner.initiator = words[2];
-    owner.device = words[3];
-    owner.target = words[4];
-    owner.portal = words[5];
-    if (words[6] != "-") owner.source = words[6];
     if (!seen.insert(session.qualifier).second) return false;
     if (!sessions_.emplace(std::move(owner), session).second) return false;
     next_ = std::max(next_, uint32_t{session.qualifier} + 1);
@@ -228,18 +258,23 @@ void IsidStore::find_left() {
 
 void IsidStore::leave(std::span<const uint64_t> isids) {
   for (const auto& [owner, session] : sessions_) {
-    if (std::ranges::find(isids, isid_of(session.qualifier)) == isids.end()) continue;
-    add_left(owner, session);
+    const uint64_t isid = isid_of(session.qualifier);
+    if (std::ranges::find(isids, isid) != isids.end()) add_left(owner, session);
   }
 }
 
-// One without a portal group never carried I/O.
 void IsidStore::add_left(const Owner& owner, const Session& session) {
-  if (!session.portal_group_tag) return;
-  const uint64_t isid = isid_of(session.qualifier);
-  std::erase_if(left_, [isid](const Left& each) { return each.isid == isid; });
-  left_.push_back({.owner = owner, .isid = isid, .portal_group_tag = *session.portal_group_tag});
+  for (const SessionTrace& trace : session.traces) {
+    LeftSession left{.path = owner.portal,
+                     .initiator_name = owner.initiator,
+                     .target = owner.target,
+                     .isid = isid_of(session.qualifier),
+                     .trace = trace};
+    if (std::ranges::find(left_, left) == left_.end()) left_.push_back(std::move(left));
+  }
 }
+
+void IsidStore::fenced(const LeftSession& session) { std::erase(left_, session); }
 
 uint64_t IsidStore::isid_of(uint16_t qualifier) const {
   return kRandomType | uint64_t{random_} << 16 | qualifier;
@@ -252,58 +287,75 @@ std::expected<uint64_t, std::string> IsidStore::assign(const Owner& owner) {
       return std::unexpected(
           fmt::format("{}: all {} ISIDs of this node are used up", file(), kLastQualifier));
     }
-    found = sessions_
-                .emplace(owner, Session{.qualifier = static_cast<uint16_t>(next_++),
-                                        .portal_group_tag = std::nullopt})
-                .first;
+    found = sessions_.emplace(owner, Session{.qualifier = static_cast<uint16_t>(next_++)}).first;
     changed_ = true;
   }
+  found->second.assigned = true;
   return isid_of(found->second.qualifier);
 }
 
 std::string IsidStore::text() const {
   std::string out = fmt::format("{}\nrandom {:06x}\n", kMagic, random_);
   for (const auto& [owner, session] : sessions_) {
-    out += fmt::format("{:04x} {} {} {} {} {} {} {}\n", session.qualifier,
-                       session.portal_group_tag ? std::to_string(*session.portal_group_tag) : "-",
-                       owner.initiator, owner.device, owner.target, owner.portal,
-                       owner.source.empty() ? "-" : owner.source, owner.index);
+    out += fmt::format("{:04x} {} {} {} {} {} {}", session.qualifier, owner.initiator, owner.device,
+                       owner.target, owner.portal, owner.source.empty() ? "-" : owner.source,
+                       owner.index);
+    for (const SessionTrace& trace : session.traces) out += " " + to_word(trace);
+    out += "\n";
   }
   return with_checksum(std::move(out));
 }
 
 std::expected<void, std::string> IsidStore::begin() {
-  if (auto saved = save(); !saved) return saved;
+  const bool needed = changed_;
+  if (forget_old()) changed_ = true;
+  if (auto saved = save(); !saved && needed) return saved;
   if (::unlink(closed_file().c_str()) != 0 && errno != ENOENT) {
     return std::unexpected(fmt::format("cannot remove {}: {}", closed_file(), errno_text()));
   }
   return sync_directory();
 }
 
-std::optional<uint16_t> IsidStore::portal_group(uint64_t isid) const {
-  for (const auto& [owner, session] : sessions_) {
-    if (isid_of(session.qualifier) == isid) return session.portal_group_tag;
+// Traces of sessions that left nothing and are not used any more: they would count as left again.
+bool IsidStore::forget_old() {
+  bool forgot = false;
+  for (auto& [owner, session] : sessions_) {
+    const uint64_t isid = isid_of(session.qualifier);
+    if (session.assigned || session.traces.empty()) continue;
+    if (std::ranges::find(left_, isid, &LeftSession::isid) != left_.end()) continue;
+    session.traces.clear();
+    forgot = true;
   }
-  return std::nullopt;
+  return forgot;
 }
 
-std::expected<void, std::string> IsidStore::note_portal_group(uint64_t isid, uint16_t tag) {
+IsidStore::Traces IsidStore::traces(uint64_t isid) const {
+  for (const auto& [owner, session] : sessions_) {
+    if (isid_of(session.qualifier) == isid) return session.traces;
+  }
+  return {};
+}
+
+std::expected<void, std::string> IsidStore::note(uint64_t isid, Traces traces) {
   for (auto& [owner, session] : sessions_) {
     if (isid_of(session.qualifier) != isid) continue;
-    if (session.portal_group_tag == tag) return {};
-    session.portal_group_tag = tag;
+    if (session.traces == traces && !changed_) return {};
     changed_ = true;
+    std::swap(session.traces, traces);
+    auto saved = save();
+    if (!saved) std::swap(session.traces, traces);
+    return saved;
   }
-  return save();
+  return std::unexpected(fmt::format("{} knows no session {:012x}", file(), isid));
 }
 
 std::expected<void, std::string> IsidStore::close(std::span<const uint64_t> unfenced) {
   std::string out = fmt::format("{}\n", kClosedMagic);
   for (const auto& [owner, session] : sessions_) {
     const uint64_t isid = isid_of(session.qualifier);
-    if (std::ranges::find(unfenced, isid) == unfenced.end()) {
-      out += fmt::format("{:04x}\n", session.qualifier);
-    }
+    const bool open = std::ranges::find(unfenced, isid) != unfenced.end() ||
+                      std::ranges::find(left_, isid, &LeftSession::isid) != left_.end();
+    if (!open) out += fmt::format("{:04x}\n", session.qualifier);
   }
   return replace(closed_file(), with_checksum(std::move(out)));
 }

@@ -5,12 +5,12 @@
 // An ISID of type 10b (RFC 7143 11.12.5): 24 random bits, drawn once for this node and daemon, and
 // a qualifier of 16 bits that is given to one Owner for ever.
 //
-// It also knows which sessions an earlier process may have left at their targets with writes of
-// unknown fate: all that ever carried I/O, unless its orderly end says of a session that it left
-// none. That it says so by a file whose absence means the rest keeps a full disk from being a
-// reason not to start.
+// It also knows where sessions of an earlier process may have left writes of unknown fate: their
+// traces, each durable before the session carries I/O there, unless its orderly end says of a
+// session that it left none. That it says so by a file whose absence means the rest keeps a full
+// disk from being a reason not to start.
 //
-//   STATE_DIR/isids    a line for each: qualifier, portal group tag of its sessions, owner
+//   STATE_DIR/isids    a line for each: qualifier, owner, traces
 //   STATE_DIR/closed   qualifiers of sessions without such writes; gone while a daemon runs
 //
 // Owner: main. Blocking; used by one thread at a time.
@@ -19,7 +19,6 @@
 #include <expected>
 #include <map>
 #include <memory>
-#include <optional>
 #include <set>
 #include <span>
 #include <string>
@@ -27,6 +26,7 @@
 #include <vector>
 
 #include "common/base/random.h"
+#include "mpio/session_trace.h"
 
 namespace holdfast::mpio {
 
@@ -49,25 +49,24 @@ class IsidStore {
     uint32_t index = 0;  // of several sessions with one portal
     auto operator<=>(const Owner&) const = default;
   };
-  struct Left {
-    Owner owner;
-    uint64_t isid = 0;
-    uint16_t portal_group_tag = 0;
-  };
-  // By earlier processes, as it was at open(), and what leave() added.
-  const std::vector<Left>& left() const { return left_; }
+  using Traces = std::set<SessionTrace>;
+  // By earlier processes, as it was at open(), what leave() added, and without what fenced() took.
+  const std::vector<LeftSession>& left() const { return left_; }
   // Who had these sessions is gone, while this process goes on.
   void leave(std::span<const uint64_t> isids);
+  // It is proved that nothing of it lands any more.
+  void fenced(const LeftSession& session);
 
   // 48 bits. Must not be used before begin() has succeeded.
   std::expected<uint64_t, std::string> assign(const Owner& owner);
-  // What was assigned is durable, and from now on all sessions count as left behind.
+  // What was assigned is durable, and from now on all that has traces counts as left behind.
   std::expected<void, std::string> begin();
-  // The portal group of its sessions; none: it never carried I/O.
-  std::optional<uint16_t> portal_group(uint64_t isid) const;
-  // Durable, before a session of this group carries I/O.
-  std::expected<void, std::string> note_portal_group(uint64_t isid, uint16_t tag);
-  // The end: of all but these ISIDs nothing is left behind.
+  // What is durable of it.
+  Traces traces(uint64_t isid) const;
+  // Durable, before a session carries I/O at a place that is not among its traces: these are all
+  // where it may have left something. After an error it has to be asked again.
+  std::expected<void, std::string> note(uint64_t isid, Traces traces);
+  // The end: of all but these ISIDs, and what is left(), nothing is left behind.
   std::expected<void, std::string> close(std::span<const uint64_t> unfenced);
 
   size_t count() const { return sessions_.size(); }
@@ -75,7 +74,8 @@ class IsidStore {
  private:
   struct Session {
     uint16_t qualifier = 0;
-    std::optional<uint16_t> portal_group_tag;
+    Traces traces{};
+    bool assigned = false;  // by this process
   };
 
   IsidStore(std::string directory, int lock) : directory_(std::move(directory)), lock_(lock) {}
@@ -83,6 +83,7 @@ class IsidStore {
   bool parse(std::string_view text);
   void find_left();
   void add_left(const Owner& owner, const Session& session);
+  bool forget_old();
   std::string text() const;
   std::expected<void, std::string> save();
   std::expected<void, std::string> sync_directory() const;
@@ -95,7 +96,7 @@ class IsidStore {
   int lock_;
   uint32_t random_ = 0;  // 24 bits
   std::map<Owner, Session> sessions_;
-  std::vector<Left> left_;
+  std::vector<LeftSession> left_;
   uint32_t next_ = 1;
   bool changed_ = false;
 };

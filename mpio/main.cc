@@ -77,7 +77,7 @@ class Daemon final : private io::LinkListener {
   void start_thread(Worker& worker);
   Placed place(const Config& config, const DeviceConfig& device);
   Problem assign(std::vector<Placed>& placed);
-  void hand_over(const Config& config, std::vector<Placed>& placed);
+  void hand_over(std::vector<Placed>& placed);
   void add(Placed placed, DeviceSet::Done known);
   void begin();
   bool start_servers();
@@ -117,7 +117,7 @@ class Daemon final : private io::LinkListener {
   std::unique_ptr<DeviceSet> devices_;
   std::vector<Placed> first_;  // until begin()
   std::unique_ptr<Reload> reload_;
-  std::vector<uint64_t> unfenced_;  // sessions of devices that are gone
+  std::vector<DeviceRemains> remains_;  // of devices that are gone
   std::unique_ptr<io::NetlinkLinkWatch> links_;
   std::unique_ptr<Control> control_;
   std::unique_ptr<daemon::ControlServer> control_server_;
@@ -159,7 +159,7 @@ bool Daemon::open() {
     say(*problem);
     return false;
   }
-  hand_over(config_, first_);
+  hand_over(first_);
   first_count_ = first_.size();
   return true;
 }
@@ -209,10 +209,8 @@ Daemon::Problem Daemon::assign(std::vector<Placed>& placed) {
   return std::nullopt;
 }
 
-void Daemon::hand_over(const Config& config, std::vector<Placed>& placed) {
-  for (Placed& each : placed) {
-    sessions_->hand_over(config.devices, each.options, *each.worker->loop);
-  }
+void Daemon::hand_over(std::vector<Placed>& placed) {
+  for (Placed& each : placed) sessions_->hand_over(each.options, *each.worker->loop);
 }
 
 void Daemon::add(Placed placed, DeviceSet::Done known) {
@@ -243,8 +241,8 @@ int Daemon::run() {
   }
   signals_->set_step(
       fmt::format("the session identifiers in {} to be put away", config_.state_dir));
-  std::ranges::copy(devices_->take_unfenced(), std::back_inserter(unfenced_));
-  sessions_->close(std::move(unfenced_));
+  std::ranges::copy(devices_->take_remains(), std::back_inserter(remains_));
+  sessions_->close(remains_);
   control_.reset();
   links_.reset();
   devices_.reset();
@@ -388,14 +386,14 @@ void Daemon::on_assigned(const Problem& problem) {
 
 void Daemon::on_removed() {
   if (stopping_) return;
-  std::vector<uint64_t> unfenced = devices_->take_unfenced();
-  const bool taken = files_->submit([this, unfenced]() noexcept {
-    sessions_->leave(unfenced);
-    hand_over(reload_->config, reload_->added);
+  std::vector<DeviceRemains> remains = devices_->take_remains();
+  const bool taken = files_->submit([this, remains]() noexcept {
+    for (const DeviceRemains& each : remains) sessions_->leave(each);
+    hand_over(reload_->added);
     loop_->post([this]() noexcept { carry_out(true); });
   });
   if (taken) return;
-  std::ranges::copy(unfenced, std::back_inserter(unfenced_));
+  std::ranges::copy(remains, std::back_inserter(remains_));
   carry_out(false);
 }
 

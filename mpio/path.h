@@ -8,6 +8,7 @@
 #include <deque>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -17,6 +18,7 @@
 #include "mpio/detector.h"
 #include "mpio/path_load.h"
 #include "mpio/path_state.h"
+#include "mpio/session_trace.h"
 
 namespace holdfast::mpio {
 
@@ -26,8 +28,8 @@ struct PathSettings {
   std::string name;  // "10.1.0.10:3260", unique in its device
   initiator::Session::Options session;
   uint64_t lun = 0;  // the field
-  // The portal group of which it is durable that its sessions carry I/O: DeviceOptions::note_group.
-  std::optional<uint16_t> noted_group;
+  // Where it is durable that its sessions may carry I/O: DeviceOptions::note.
+  std::set<SessionTrace> traces;
 };
 
 // What the device does for its paths. Calls of a path's own may follow from within.

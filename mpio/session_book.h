@@ -26,25 +26,23 @@ class SessionBook {
   std::expected<void, std::string> assign(DeviceServiceOptions& device);
   // What was assigned is durable.
   std::expected<void, std::string> begin() { return store_->begin(); }
-  // Gives a device of these what is left for it to fence, and the way to note more, to be used on
-  // its `loop`.
-  void hand_over(const std::vector<DeviceConfig>& all, DeviceServiceOptions& device,
-                 io::Loop& loop);
-  // A device has ended while others go on, and of these sessions writes may still land: who comes
-  // to its target next is to fence them.
-  void leave(const std::vector<uint64_t>& unfenced);
-  // The devices have ended, and of these sessions writes may still land: the next process is to
-  // know. Precondition: `files` is idle.
-  void close(std::vector<uint64_t> unfenced);
+  // Gives a device all that is left, of which it takes what is of its unit, and the way to note
+  // more, to be used on its `loop`.
+  void hand_over(DeviceServiceOptions& device, io::Loop& loop);
+  // A device has ended while others go on: who comes to its unit next is to fence what it left.
+  void leave(const DeviceRemains& remains);
+  // All devices have ended: the next process is to know what they left. Precondition: `files` is
+  // idle.
+  void close(const std::vector<DeviceRemains>& remains);
 
  private:
   SessionBook(std::unique_ptr<IsidStore> store, daemon::FileWorker& files)
       : store_(std::move(store)), files_(files) {}
-  void note_group(io::Loop& loop, uint64_t isid, uint16_t tag, DeviceOptions::Noted noted);
+  void note(io::Loop& loop, uint64_t isid, std::set<SessionTrace> traces,
+            DeviceOptions::Noted noted);
 
   std::unique_ptr<IsidStore> store_;
   daemon::FileWorker& files_;
-  std::set<uint64_t> left_to_nobody_;  // no device of the configuration is of their target
 };
 
 }  // namespace holdfast::mpio

@@ -191,12 +191,15 @@ void DeviceSimulation::crash_host(size_t host) {
   DeviceUser::Options next = user->crash();
   SimProcess::bury(std::move(user));
   next.device.left.clear();
-  for (const auto& [isid, tag] : next.legacy.noted_groups) {
+  for (const auto& [isid, traces] : next.legacy.traces) {
     if (plan_.forgets_crash) break;
-    next.device.left.push_back({.path = "of an earlier process",
-                                .initiator_name = "iqn.2026-11.org.holdfast:" + next.host,
-                                .isid = isid,
-                                .portal_group_tag = tag});
+    for (const mpio::SessionTrace& trace : traces) {
+      next.device.left.push_back({.path = "of an earlier process",
+                                  .initiator_name = "iqn.2026-11.org.holdfast:" + next.host,
+                                  .target = kTargetName,
+                                  .isid = isid,
+                                  .trace = trace});
+    }
   }
   user = std::make_shared<DeviceUser>(judge_, fabric_, next);
   world_.after(world_.between(0ms, 2s), [this, host, started = user.get()] {

@@ -21,7 +21,7 @@ constexpr uint64_t kPoolBytes = 4 * 1024 * 1024;
 using Noted = mpio::DeviceOptions::Noted;
 
 mpio::DeviceOptions with_paths(const DeviceUser::Options& options,
-                               std::function<void(uint64_t, uint16_t, Noted)> note_group) {
+                               decltype(mpio::DeviceOptions::note) note) {
   mpio::DeviceOptions device = options.device;
   device.name = "disk";
   device.lun = options.lun;
@@ -32,13 +32,13 @@ mpio::DeviceOptions with_paths(const DeviceUser::Options& options,
     path.session.login.initiator_name = "iqn.2026-11.org.holdfast:" + options.host;
     path.session.login.target_name = kTargetName;
     path.session.login.isid = 0x80'0000'000000 + i;
-    if (const auto noted = options.legacy.noted_groups.find(path.session.login.isid);
-        noted != options.legacy.noted_groups.end()) {
-      path.noted_group = noted->second;
+    if (const auto noted = options.legacy.traces.find(path.session.login.isid);
+        noted != options.legacy.traces.end()) {
+      path.traces = noted->second;
     }
     device.paths.push_back(std::move(path));
   }
-  if (options.crashes) device.note_group = std::move(note_group);
+  if (options.crashes) device.note = std::move(note);
   return device;
 }
 
@@ -47,7 +47,7 @@ mpio::DeviceOptions with_paths(const DeviceUser::Options& options,
 DeviceUser::DeviceUser(Judge& judge, SimFabric& fabric, Options options)
     : judge_(judge),
       options_(std::move(options)),
-      noted_groups_(options_.legacy.noted_groups),
+      traces_(options_.legacy.traces),
       world_(judge.world()),
       process_(world_.make_process(options_.host)),
       loop_(process_.make_loop()),
@@ -58,9 +58,9 @@ DeviceUser::DeviceUser(Judge& judge, SimFabric& fabric, Options options)
       buffers_(io::BufferPool::create(kPoolBytes).value()),
       device_({loop_, network_, device_random_}, *buffers_,
               with_paths(options_,
-                         [this](uint64_t isid, uint16_t tag, Noted noted) {
+                         [this](uint64_t isid, std::set<mpio::SessionTrace> traces, Noted noted) {
                            const bool done = random_.below(8) != 0;  // else the disk is full
-                           if (done) noted_groups_[isid] = tag;
+                           if (done) traces_[isid] = std::move(traces);
                            loop_.post([done, noted = std::move(noted)]() mutable noexcept {
                              noted(done);
                            });
@@ -95,7 +95,7 @@ DeviceUser::Options DeviceUser::crash() {
     if (operation->write != 0) open_.push_back({operation->write, operation->range, now});
   }
   process_.kill();
-  next.legacy = {.noted_groups = noted_groups_, .open = open_};
+  next.legacy = {.traces = traces_, .open = open_};
   return next;
 }
 

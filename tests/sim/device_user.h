@@ -27,7 +27,7 @@ class DeviceUser final : public io::LinkListener {
   };
   // What outlives its process: on its disk, and what the test knows of it.
   struct Legacy {
-    std::map<uint64_t, uint16_t> noted_groups;  // by ISID: DeviceOptions::note_group
+    std::map<uint64_t, std::set<mpio::SessionTrace>> traces;  // by ISID: DeviceOptions::note
     std::vector<Open> open;
   };
   struct Options {
@@ -94,7 +94,7 @@ class DeviceUser final : public io::LinkListener {
 
   Judge& judge_;
   const Options options_;
-  std::map<uint64_t, uint16_t> noted_groups_;
+  std::map<uint64_t, std::set<mpio::SessionTrace>> traces_;
   bool legacy_awaited_ = false;
   SimWorld& world_;
   SimProcess& process_;

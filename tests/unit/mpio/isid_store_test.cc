@@ -139,24 +139,29 @@ TEST_F(IsidStoreTest, DamageIsFoundAndLeftAlone) {
 
 // --- what an earlier process has left ---
 
+const SessionTrace kFirst{.portal_group = 1, .unit = "naa.6001"};
+const SessionTrace kLast{.portal_group = 65535, .unit = "t10.IET 00010001 \xff"};
+const SessionTrace kNameless{.portal_group = std::nullopt, .unit = "naa.6001"};
+
 class LeftSessionsTest : public IsidStoreTest {
  protected:
   LeftSessionsTest() {
     const auto store = open();
     for (size_t i = 0; i < isids_.size(); ++i) isids_[i] = store->assign(owners_[i]).value();
     EXPECT_TRUE(store->begin().has_value());
-    EXPECT_TRUE(store->note_portal_group(isids_[0], 1).has_value());
-    EXPECT_TRUE(store->note_portal_group(isids_[1], 65535).has_value());
+    EXPECT_TRUE(store->note(isids_[0], {kFirst}).has_value());
+    EXPECT_TRUE(store->note(isids_[1], {kLast, kNameless}).has_value());
   }
   // The next process: what it finds, and what it does.
   std::vector<uint64_t> left() {
     std::vector<uint64_t> out;
-    for (const IsidStore::Left& each : open()->left()) out.push_back(each.isid);
+    for (const LeftSession& each : open()->left()) out.push_back(each.isid);
     return out;
   }
   void run(std::span<const uint64_t> unfenced) {
     const auto store = open();
     ASSERT_TRUE(store->begin().has_value());
+    for (const LeftSession& each : std::vector(store->left())) store->fenced(each);
     ASSERT_TRUE(store->close(unfenced).has_value());
   }
 
@@ -173,15 +178,46 @@ class LeftSessionsTest : public IsidStoreTest {
 
 TEST_F(LeftSessionsTest, AllThatCarriedIoUnlessTheProcessEndsInOrder) {
   const auto store = open();
-  ASSERT_EQ(store->left().size(), 2u);  // the third never logged in
-  for (const IsidStore::Left& each : store->left()) {
-    const size_t i = each.isid == isids_[0] ? 0 : 1;
-    EXPECT_EQ(each.isid, isids_[i]);
-    EXPECT_EQ(each.owner, owners_[i]);
-    EXPECT_EQ(each.portal_group_tag, i == 0 ? 1 : 65535);
+  std::vector<SessionTrace> second;
+  for (const LeftSession& each : store->left()) {
+    EXPECT_EQ(each.initiator_name, "i");
+    EXPECT_EQ(each.target, "t");
+    if (each.isid == isids_[0]) {
+      EXPECT_EQ(each.path, owners_[0].portal);
+      EXPECT_EQ(each.trace, kFirst);
+    } else {
+      EXPECT_EQ(each.isid, isids_[1]);  // the third never logged in
+      second.push_back(each.trace);
+    }
   }
-  EXPECT_EQ(store->portal_group(isids_[1]), 65535);
-  EXPECT_EQ(store->portal_group(isids_[2]), std::nullopt);
+  EXPECT_EQ(store->left().size(), 3u);
+  EXPECT_THAT(second, UnorderedElementsAre(kLast, kNameless));
+  EXPECT_THAT(store->traces(isids_[1]), UnorderedElementsAre(kLast, kNameless));
+  EXPECT_THAT(store->traces(isids_[2]), IsEmpty());
+}
+
+TEST_F(LeftSessionsTest, WhatIsFencedIsLeftNoMore) {
+  {
+    const auto store = open();
+    ASSERT_TRUE(store->begin().has_value());
+    const std::vector<LeftSession> all = store->left();
+    for (const LeftSession& each : all) {
+      if (each.trace != kNameless) store->fenced(each);
+    }
+    ASSERT_TRUE(store->close({}).has_value());
+  }
+  // All of a session, as one of its places is open.
+  EXPECT_THAT(left(), ElementsAre(isids_[1], isids_[1]));
+}
+
+TEST_F(LeftSessionsTest, OfADeviceThatGoesWhileTheProcessGoesOn) {
+  run({});
+  const auto store = open();
+  EXPECT_THAT(store->left(), IsEmpty());
+  store->leave({{isids_[0]}});
+  store->leave({{isids_[0]}});
+  ASSERT_THAT(store->left(), SizeIs(1));
+  EXPECT_EQ(store->left().front().trace, kFirst);
 }
 
 TEST_F(LeftSessionsTest, NothingAfterAnOrderlyEnd) {
@@ -191,7 +227,7 @@ TEST_F(LeftSessionsTest, NothingAfterAnOrderlyEnd) {
 
 TEST_F(LeftSessionsTest, WhatAnOrderlyEndCouldNotFence) {
   run({{isids_[1]}});
-  EXPECT_THAT(left(), ElementsAre(isids_[1]));
+  EXPECT_THAT(left(), ElementsAre(isids_[1], isids_[1]));
 }
 
 TEST_F(LeftSessionsTest, AllAgainOnceIoMayBegin) {
@@ -199,9 +235,10 @@ TEST_F(LeftSessionsTest, AllAgainOnceIoMayBegin) {
   {
     const auto store = open();
     EXPECT_THAT(store->left(), IsEmpty());
+    ASSERT_TRUE(store->assign(owners_[0]).has_value());
     ASSERT_TRUE(store->begin().has_value());
   }
-  EXPECT_THAT(left(), UnorderedElementsAre(isids_[0], isids_[1]));
+  EXPECT_THAT(left(), ElementsAre(isids_[0]));  // the others are not used any more
 }
 
 TEST_F(LeftSessionsTest, ADamagedNoteOfTheEndSaysNothing) {
@@ -214,20 +251,35 @@ TEST_F(LeftSessionsTest, ADamagedNoteOfTheEndSaysNothing) {
     std::string bad = good;
     bad[i] = static_cast<char>(bad[i] ^ 1);
     std::ofstream(file, std::ios::trunc) << bad;
-    EXPECT_THAT(left(), SizeIs(2)) << "byte " << i;
+    EXPECT_THAT(left(), SizeIs(3)) << "byte " << i;
     std::ofstream(file, std::ios::trunc) << good.substr(0, i);
-    EXPECT_THAT(left(), SizeIs(2)) << i << " bytes";
+    EXPECT_THAT(left(), SizeIs(3)) << i << " bytes";
   }
   std::ofstream(file, std::ios::trunc) << good;
   EXPECT_THAT(left(), IsEmpty());
 }
 
-TEST_F(LeftSessionsTest, AGroupThatCannotBeNotedIsAnError) {
-  const auto store = open();
-  std::filesystem::create_directory(file() + ".new");  // where the new file would be written
-  EXPECT_THAT(store->note_portal_group(isids_[2], 1).error(), HasSubstr("cannot write"));
-  std::filesystem::remove(file() + ".new");
-  EXPECT_TRUE(store->note_portal_group(isids_[2], 1).has_value());
+TEST_F(LeftSessionsTest, ATraceThatCannotBeNotedIsAnErrorUntilItCan) {
+  {
+    const auto store = open();
+    std::filesystem::create_directory(file() + ".new");  // where the new file would be written
+    for (int i = 0; i < 3; ++i) {
+      EXPECT_THAT(store->note(isids_[2], {kLast}).error(), HasSubstr("cannot write"));
+      EXPECT_THAT(store->traces(isids_[2]), IsEmpty());
+    }
+    std::filesystem::remove(file() + ".new");
+    // Nor has it come to disk with somebody else's.
+    EXPECT_TRUE(store->note(isids_[0], {kLast}).has_value());
+  }
+  EXPECT_THAT(open()->traces(isids_[2]), IsEmpty());
+  EXPECT_THAT(open()->traces(isids_[0]), ElementsAre(kLast));
+  EXPECT_TRUE(open()->note(isids_[2], {kLast}).has_value());
+  EXPECT_THAT(open()->traces(isids_[2]), ElementsAre(kLast));
+}
+
+TEST_F(LeftSessionsTest, APipeInPlaceOfAFileHoldsNobodyUp) {
+  ASSERT_EQ(::mkfifo((state_ + "/closed").c_str(), 0600), 0);
+  EXPECT_THAT(left(), SizeIs(3));
 }
 
 TEST_F(IsidStoreTest, HalfOfANewFileIsNoDamage) {

@@ -45,13 +45,13 @@ class SessionBookTest : public testing::Test {
       EXPECT_TRUE(book_->assign(options).has_value());
     }
     EXPECT_TRUE(book_->begin().has_value());
-    for (DeviceServiceOptions& each : out) book_->hand_over(devices, each, thread_.loop());
+    for (DeviceServiceOptions& each : out) book_->hand_over(each, thread_.loop());
     return out;
   }
-  // Its sessions carry I/O, in this portal group.
-  bool log_in(DeviceServiceOptions& device, size_t path, uint16_t tag = 1) {
+  // Its sessions carry I/O there.
+  bool note(DeviceServiceOptions& device, size_t path, SessionTrace trace = {1, "naa.a"}) {
     std::promise<bool> noted;
-    device.note_group(device.isids[path], tag, [&](bool done) noexcept { noted.set_value(done); });
+    device.note(device.isids[path], {trace}, [&](bool done) noexcept { noted.set_value(done); });
     const bool done = noted.get_future().get();
     while (files_.busy()) std::this_thread::yield();
     return done;
@@ -64,42 +64,46 @@ class SessionBookTest : public testing::Test {
   std::unique_ptr<SessionBook> book_;
 };
 
-TEST_F(SessionBookTest, AKilledDaemonLeavesItsSessionsToTheSameDevice) {
+TEST_F(SessionBookTest, AKilledDaemonLeavesItsSessionsToWhoeverIsOfTheirUnit) {
   auto first = start({device("a"), device("b")});
-  ASSERT_TRUE(log_in(first[0], 0));
-  ASSERT_TRUE(log_in(first[0], 1, 7));
-  auto next = start({device("a"), device("b")});
-  EXPECT_EQ(next[0].isids, first[0].isids);
-  EXPECT_THAT(next[1].left, IsEmpty());
-  ASSERT_THAT(next[0].left, SizeIs(2));
-  EXPECT_EQ(next[0].left[1].isid, first[0].isids[1]);
-  EXPECT_EQ(next[0].left[1].path, "10.2.0.10:3260");
-  EXPECT_EQ(next[0].left[1].initiator_name, "iqn.a");
-  EXPECT_EQ(next[0].left[1].portal_group_tag, 7);
-  EXPECT_EQ(next[0].noted_groups[1], 7);
+  ASSERT_TRUE(note(first[0], 0));
+  ASSERT_TRUE(note(first[0], 1, {7, "naa.b"}));
+  auto next = start({device("renamed", "other"), device("a")});
+  EXPECT_EQ(next[1].isids, first[0].isids);
+  for (const DeviceServiceOptions& each : next) {  // which unit it has it does not know yet
+    ASSERT_THAT(each.left, SizeIs(2));
+    EXPECT_EQ(each.left[1].isid, first[0].isids[1]);
+    EXPECT_EQ(each.left[1].path, "10.2.0.10:3260");
+    EXPECT_EQ(each.left[1].initiator_name, "iqn.a");
+    EXPECT_EQ(each.left[1].target, "t");
+    EXPECT_EQ(each.left[1].trace, (SessionTrace{7, "naa.b"}));
+  }
+  EXPECT_THAT(next[1].traces[1], testing::ElementsAre(SessionTrace{7, "naa.b"}));
 }
 
-TEST_F(SessionBookTest, ADeviceOfAnotherNameTakesThemWhenTheirOwnIsGone) {
+TEST_F(SessionBookTest, WhatNobodyHasFencedIsKept) {
   auto first = start({device("a")});
-  ASSERT_TRUE(log_in(first[0], 0));
-  EXPECT_THAT(start({device("a"), device("renamed")})[1].left, IsEmpty());
-  EXPECT_THAT(start({device("renamed")})[0].left, SizeIs(1));
-  EXPECT_THAT(start({device("renamed", "other")})[0].left, IsEmpty());
-}
-
-TEST_F(SessionBookTest, WhatNobodyCouldFenceIsKept) {
-  auto first = start({device("a")});
-  ASSERT_TRUE(log_in(first[0], 0));
-  start({device("b", "other")});
-  book_->close({});
-  EXPECT_THAT(start({device("a")})[0].left, SizeIs(1));
-  book_->close({});
+  ASSERT_TRUE(note(first[0], 0));
+  ASSERT_TRUE(note(first[0], 1));
+  auto next = start({device("b", "other")});
+  book_->close({{.unfenced = {}, .fenced = {next[0].left[0]}}, {}});
+  next = start({device("a")});
+  ASSERT_THAT(next[0].left, SizeIs(1));
+  EXPECT_EQ(next[0].left[0].isid, first[0].isids[1]);
+  book_->close({{.unfenced = {}, .fenced = next[0].left}});
   EXPECT_THAT(start({device("a")})[0].left, IsEmpty());
+}
+
+TEST_F(SessionBookTest, WhatADeviceCouldNotFenceAtItsEndIsKept) {
+  auto first = start({device("a")});
+  ASSERT_TRUE(note(first[0], 0));
+  book_->close({{.unfenced = {first[0].isids[0]}, .fenced = {}}});
+  EXPECT_THAT(start({device("a")})[0].left, SizeIs(1));
 }
 
 TEST_F(SessionBookTest, AnotherInitiatorNameHasOtherSessionsAndFencesTheOldOnes) {
   auto first = start({device("a")});
-  ASSERT_TRUE(log_in(first[0], 0));
+  ASSERT_TRUE(note(first[0], 0));
   initiator_ = "iqn.b";
   auto next = start({device("a")});
   EXPECT_NE(next[0].isids[0], first[0].isids[0]);
@@ -107,10 +111,10 @@ TEST_F(SessionBookTest, AnotherInitiatorNameHasOtherSessionsAndFencesTheOldOnes)
   EXPECT_EQ(next[0].left[0].initiator_name, "iqn.a");
 }
 
-TEST_F(SessionBookTest, AGroupThatCannotBeNotedIsSaid) {
+TEST_F(SessionBookTest, ATraceThatCannotBeNotedIsSaid) {
   auto first = start({device("a")});
   std::filesystem::create_directory(directory_ + "/isids.new");
-  EXPECT_FALSE(log_in(first[0], 0));
+  EXPECT_FALSE(note(first[0], 0));
 }
 
 }  // namespace
