@@ -17,8 +17,8 @@ inline constexpr uint32_t kMinNoPathMs = 1000;
 inline constexpr uint32_t kMaxNoPathMs = 24 * 3600 * 1000;
 inline constexpr uint32_t kMinGhostHoldMs = 1000;
 inline constexpr uint32_t kMaxGhostHoldMs = 3600 * 1000;
-// Of each thread: parameter data and the data of NBD clients.
-inline constexpr uint64_t kMinBufferMemory = uint64_t{8} << 20;
+// Of each thread: parameter data and the data of NBD clients, whose largest request has 32 MiB.
+inline constexpr uint64_t kMinBufferMemory = uint64_t{32} << 20;
 inline constexpr uint64_t kMaxBufferMemory = uint64_t{16} << 30;
 inline constexpr uint64_t kDefaultBufferMemory = uint64_t{128} << 20;
 

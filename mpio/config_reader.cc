@@ -1,5 +1,7 @@
 #include "mpio/config_reader.h"
 
+#include <algorithm>
+
 #include "common/daemon/config_section.h"
 #include "mpio/config_keys.h"
 
@@ -88,8 +90,12 @@ void read_device(Section& section, const std::string& at, DeviceConfig& device) 
   section.read_chap("chap", device.chap);
   section.read_chap("mutual_chap", device.mutual_chap);
   constexpr Words kDigest{.on = "crc32c", .off = "none", .boolean_too = true};
+  bool digests = false;
+  read_choice(section, "digests", digests, kDigest);
+  device.header_digest = device.data_digest = digests;
   read_choice(section, "header_digest", device.header_digest, kDigest);
   read_choice(section, "data_digest", device.data_digest, kDigest);
+  section.read("io_threads", device.io_threads, {.min = 1, .max = kMaxIoThreads});
   section.read("sessions_per_portal", device.sessions_per_portal,
                {.min = 1, .max = kMaxSessionsPerPortal});
   read_choice(section, "ghost_mode", device.ghost_tracked,
@@ -113,10 +119,11 @@ void read_top(Section& file, Config& config) {
   file.read("state_dir", config.state_dir);
   file.read("io_threads", config.io_threads, {.min = 1, .max = kMaxIoThreads});
   file.read_size("buffer_memory", config.buffer_memory_bytes);
-  file.each_table("device", kMaxDevices, Need::optional,
-                  [&](Section& device, const std::string& at) {
-                    read_device(device, at, config.devices.emplace_back());
-                  });
+  file.each_table(
+      "device", kMaxDevices, Need::optional, [&](Section& device, const std::string& at) {
+        read_device(device, at, config.devices.emplace_back());
+        config.io_threads = std::max(config.io_threads, config.devices.back().io_threads);
+      });
   file.each_table("export", kMaxExports, Need::optional, [&](Section& section, const std::string&) {
     ExportConfig& made = config.exports.emplace_back();
     section.read("device", made.device, Need::required);

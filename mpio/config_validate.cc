@@ -97,6 +97,9 @@ class Validator {
                                             guess.empty() ? "add a [[device]]" : guess));
     }
     check_path(place + ".nbd", "nbd", made.nbd, daemon::kMaxSocketPath);
+    // Clients of one socket wait for what vanished ones of it left under way, not for another's.
+    check_unique(exported_, made.device, place + ".device",
+                 fmt::format("device `{}`", made.device));
     check_unique(sockets_, made.nbd, place + ".nbd", fmt::format("socket {}", made.nbd));
   }
 
@@ -124,7 +127,7 @@ class Validator {
 
   Config& config_;
   daemon::ConfigSource& source_;
-  Seen names_, units_, sockets_;
+  Seen names_, units_, sockets_, exported_;
 };
 
 }  // namespace

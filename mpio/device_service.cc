@@ -163,7 +163,8 @@ void DeviceService::add_export(const ExportConfig& config) {
 }
 
 void DeviceService::begin_exports() {
-  if (stopping_) return;
+  // Who comes to a new socket must not overtake what clients of the old one left under way.
+  if (stopping_ || std::ranges::any_of(exports_, &Export::ending)) return;
   bool again = false;
   for (Export& made : exports_) {
     if (made.serving || made.ending) continue;
@@ -194,7 +195,8 @@ void DeviceService::end_export(Export& made) {
 
 void DeviceService::on_export_ended(const NbdServer* server) {
   std::erase_if(exports_, [server](const Export& each) { return each.server.get() == server; });
-  if (stopping_ && exports_.empty()) stop_device();
+  if (stopping_ && exports_.empty()) return stop_device();
+  if (told_known_) begin_exports();
 }
 
 void DeviceService::stop(std::move_only_function<void() noexcept> stopped) {
@@ -327,8 +329,14 @@ void DeviceService::add_effective(DeviceStatus& out) const {
   derived("link_grace", profile.link_grace);
   add("ghost_mode", config.ghost_tracked ? "ghost-tracked" : "strict");
   add("ghost_hold", time_text(config.ghost_hold_ms));
-  add("header_digest", config.header_digest ? "crc32c" : "none");
-  add("data_digest", config.data_digest ? "crc32c" : "none");
+  const auto add_digest = [&](const char* key, bool wanted) {
+    const bool own = config.lines.contains(key) || !config.lines.contains("digests");
+    out.effective.push_back({.key = key,
+                             .value = wanted ? "crc32c" : "none",
+                             .origin = origin_of(own ? key : "digests")});
+  };
+  add_digest("header_digest", config.header_digest);
+  add_digest("data_digest", config.data_digest);
   add("sessions_per_portal", std::to_string(config.sessions_per_portal));
   add("chap", config.chap ? config.chap->user : "none");
   add("mutual_chap", config.mutual_chap ? config.mutual_chap->user : "none");

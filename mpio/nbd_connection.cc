@@ -46,14 +46,16 @@ void NbdConnection::start() {
 void NbdConnection::close(const char* why) {
   if (phase_ == Phase::closing) return;
   LOG_LIMITED(info, kLog, "client of {} gone: {}", server_.options_.name, why);
+  if (phase_ != Phase::draining) server_.orphans_ += under_way_;
   phase_ = Phase::closing;
-  server_.orphans_ += under_way_;
+  ++server_.closing_;
   waiting_ = Waiting::no;
   if (waiting_hook.is_linked()) server_.no_longer_waiting(*this);
   server_.loop_.stop(timer_);
   server_.loop_.stop(payload_timer_);
   server_.network_.cancel(receive_op_);
   server_.network_.cancel(send_op_);
+  server_.network_.cancel(hangup_op_);
   server_.network_.shutdown(socket_);
   if (incoming_ != nullptr) release(*std::exchange(incoming_, nullptr));
   check_gone();
@@ -62,6 +64,7 @@ void NbdConnection::close(const char* why) {
 // The client has ended the conversation, or the negotiation has: it gets what is under way first.
 void NbdConnection::drain(const char* why) {
   phase_ = Phase::draining;
+  server_.orphans_ += under_way_;
   drain_reason_ = why;
   check_drained();
 }
@@ -73,7 +76,7 @@ void NbdConnection::check_drained() {
 
 void NbdConnection::check_gone() {
   if (phase_ != Phase::closing || processing_ || socket_ == io::kNoSocket) return;
-  if (receive_op_.busy() || send_op_.busy() || flush_op_.busy()) return;
+  if (receive_op_.busy() || send_op_.busy() || flush_op_.busy() || hangup_op_.busy()) return;
   unsent_ = {};
   while (!sending_.empty()) {
     NbdRequest& request = sending_.front();
@@ -85,7 +88,7 @@ void NbdConnection::check_gone() {
     answers_.pop_front();
     release(request);
   }
-  // What the client sent before it vanished is executed, and waited for: like a disk's cable, a
+  // What was begun before the client vanished is executed, and waited for: like a disk's cable, a
   // broken socket does not take back what went through it. orphan_changes()
   if (under_way_ > 0) return;
   server_.network_.close(std::exchange(socket_, io::kNoSocket));
@@ -189,7 +192,15 @@ bool NbdConnection::take_header(base::Bytes& input) {
 bool NbdConnection::wait(Waiting what) {
   waiting_ = what;
   if (!waiting_hook.is_linked()) server_.wait(*this);
+  if (!hangup_op_.busy()) server_.network_.watch_hangup(hangup_op_, socket_);
   return false;
+}
+
+// While it waits nothing is received, which would tell. What it wants is not begun: it would land
+// on what others write meanwhile, for nobody.
+void NbdConnection::on_hangup(int32_t) noexcept {
+  if (phase_ == Phase::closing) return check_gone();
+  if (waiting_ != Waiting::no) close("it closed the connection");
 }
 
 nbd::Agreed NbdConnection::agreed() const {
@@ -249,7 +260,7 @@ bool NbdConnection::begin_request() {
 // All or nothing. Who waits for the pool is not overtaken, so a large request gets its turn.
 NbdConnection::Waiting NbdConnection::acquire_buffers(NbdRequest& request, uint32_t bytes) {
   if (held_bytes_ > 0 && held_bytes_ + bytes > server_.share()) return Waiting::own;
-  if (!server_.is_first_for_pool(*this)) return Waiting::pool;
+  if (!server_.may_take(*this, bytes)) return Waiting::pool;
   uint32_t left = bytes;
   while (left > 0) {
     const auto part = static_cast<uint32_t>(std::min<size_t>(left, kNbdSlab));
@@ -264,6 +275,7 @@ NbdConnection::Waiting NbdConnection::acquire_buffers(NbdRequest& request, uint3
     left -= part;
   }
   held_bytes_ += bytes;
+  if (is_small(bytes)) server_.small_bytes_ += bytes;
   return Waiting::no;
 }
 
@@ -323,7 +335,7 @@ NbdRequest* NbdConnection::new_request() {
 // No client will ever hear what became of it, so whoever comes next cannot know that it may still
 // land: on another path, after what is written now.
 bool NbdConnection::orphan_changes(uint64_t offset, uint64_t length) const {
-  if (phase_ != Phase::closing) return false;
+  if (!is_orphaned()) return false;
   return std::ranges::any_of(pool_, [&](const auto& request) {
     return request->busy() && waits_for_ghosts(request->kind) &&
            ByteRange{request->offset, request->length}.overlaps({offset, length});
@@ -368,8 +380,11 @@ void NbdConnection::submit(NbdRequest& request) {
 
 void NbdConnection::on_request_done(NbdRequest& request, int32_t result) noexcept {
   --under_way_;
-  if (phase_ == Phase::closing) {
+  if (is_orphaned()) {
     --server_.orphans_;
+    server_.something_freed();
+  }
+  if (phase_ == Phase::closing) {
     release(request);
     return check_gone();
   }
@@ -394,10 +409,13 @@ void NbdConnection::answer(NbdRequest& request, uint32_t error) {
 }
 
 void NbdConnection::release(NbdRequest& request) {
+  uint64_t bytes = 0;
   for (size_t i = 0; i < request.part_count; ++i) {
-    held_bytes_ -= request.parts[i].iov_len;
+    bytes += request.parts[i].iov_len;
     request.buffers[i] = {};
   }
+  held_bytes_ -= bytes;
+  if (is_small(bytes)) server_.small_bytes_ -= bytes;
   request.part_count = 0;
   free_.push_back(&request);
   server_.something_freed();

@@ -23,6 +23,9 @@ class NbdConnection;
 inline constexpr size_t kNbdSlab = 1024 * 1024;
 inline constexpr size_t kMaxNbdParts = nbd::kMaxPayload / kNbdSlab;
 static_assert(kMaxNbdParts + 2 <= io::kMaxIovecs);  // with a head, or the negotiation's last words
+// Of a request's data. Larger ones leave a part of the buffers to these.
+inline constexpr uint32_t kSmallNbdBytes = 256 * 1024;
+constexpr bool is_small(uint64_t bytes) { return bytes <= kSmallNbdBytes; }
 // Requests of one client that are under way; more stay in its socket.
 inline constexpr size_t kMaxNbdRequests = 128;
 // From the connection to the end of the negotiation.
@@ -61,7 +64,8 @@ class NbdConnection {
   // For the server: something that it waited for may be there now.
   void go_on();
   bool waits_for_pool() const { return waiting_ == Waiting::pool; }
-  // The client is gone, and a change that it asked for within the range is still under way.
+  // The client hears nothing any more, and a change that it asked for within the range is still
+  // under way.
   bool orphan_changes(uint64_t offset, uint64_t length) const;
   uint64_t held_bytes() const { return held_bytes_; }
 
@@ -73,7 +77,8 @@ class NbdConnection {
   using RequestList = boost::intrusive::list<
       NbdRequest, boost::intrusive::member_hook<NbdRequest, boost::intrusive::list_member_hook<>,
                                                 &NbdRequest::list_hook>>;
-  // draining: nothing more is taken from the client, what is under way is still answered.
+  // draining: nothing more is taken from the client, what is under way is still answered, if it
+  // stays to hear it.
   enum class Phase : uint8_t { negotiation, header, payload, draining, closing };
   // What keeps the next request, whose header is complete, from being begun: a request slot, this
   // client's share of the buffers, or what a vanished client left under way; the buffers of all.
@@ -86,6 +91,8 @@ class NbdConnection {
   bool take_header(base::Bytes& input);
   bool begin_request();
   bool wait(Waiting what);
+  void on_hangup(int32_t) noexcept;
+  bool is_orphaned() const { return phase_ == Phase::draining || phase_ == Phase::closing; }
   Waiting acquire_buffers(NbdRequest& request, uint32_t bytes);
   void take_payload(base::Bytes& input);
   void submit(NbdRequest& request);
@@ -133,6 +140,7 @@ class NbdConnection {
   io::OpOf<NbdConnection, &NbdConnection::on_received> receive_op_{*this};
   io::OpOf<NbdConnection, &NbdConnection::on_sent> send_op_{*this};
   io::OpOf<NbdConnection, &NbdConnection::on_flush> flush_op_{*this};
+  io::OpOf<NbdConnection, &NbdConnection::on_hangup> hangup_op_{*this};
   io::TimerOf<NbdConnection, &NbdConnection::on_timer> timer_{*this};
   io::TimerOf<NbdConnection, &NbdConnection::on_payload_timer> payload_timer_{*this};
 };

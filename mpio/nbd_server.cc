@@ -11,6 +11,8 @@ namespace {
 
 constexpr const char* kLog = "nbd";
 constexpr size_t kMaxClients = 64;
+// With those that have vanished and left something under way.
+constexpr size_t kMaxConnections = 4 * kMaxClients;
 constexpr auto kAcceptRetry = std::chrono::milliseconds(100);
 constexpr auto kPoolRetry = std::chrono::milliseconds(10);
 constexpr uint32_t kSocketMode = 0600;
@@ -59,7 +61,8 @@ void NbdServer::on_accepted(int32_t result) noexcept {
   if (result >= 0) {
     if (stopping_) {
       network_.close(result);
-    } else if (connections_.size() >= kMaxClients) {
+    } else if (connections_.size() - closing_ >= kMaxClients ||
+               connections_.size() >= kMaxConnections) {
       LOG_LIMITED(warning, kLog, "{}: no more than {} clients", options_.socket, kMaxClients);
       network_.close(result);
     } else {
@@ -79,6 +82,7 @@ void NbdServer::on_retry() noexcept { accept(); }
 
 void NbdServer::gone(NbdConnection& connection) {
   connections_.erase(ConnectionList::s_iterator_to(connection));
+  --closing_;
   gone_.push_back(connection);
   if (!bury_op_.busy()) loop_.at_turn_end(bury_op_);
 }
@@ -110,11 +114,7 @@ void NbdServer::stop(std::move_only_function<void() noexcept> stopped) {
 
 bool NbdServer::must_wait_for_orphans(const nbd::Request& request) const {
   if (orphans_ == 0) return false;
-  const auto command = static_cast<nbd::Command>(request.command.get());
-  if (command != nbd::Command::write && command != nbd::Command::trim &&
-      command != nbd::Command::write_zeroes) {
-    return false;
-  }
+  if (static_cast<nbd::Command>(request.command.get()) == nbd::Command::flush) return false;
   return std::ranges::any_of(connections_, [&request](const NbdConnection& each) {
     return each.orphan_changes(request.offset, request.length);
   });
@@ -143,6 +143,19 @@ bool NbdServer::is_first_for_pool(const NbdConnection& connection) const {
     if (each.waits_for_pool()) return false;
   }
   return true;
+}
+
+uint64_t NbdServer::reserve() const {
+  const uint64_t total = buffers_.total_bytes();
+  return total < 2 * nbd::kMaxPayload ? 0 : std::min<uint64_t>(nbd::kMaxPayload, total / 4);
+}
+
+bool NbdServer::may_take(const NbdConnection& connection, uint32_t bytes) const {
+  if (is_first_for_pool(connection)) {
+    const uint64_t free = buffers_.total_bytes() - buffers_.used_bytes();
+    return is_small(bytes) || bytes + reserve() <= free;
+  }
+  return is_small(bytes) && small_bytes_ + bytes <= reserve();
 }
 
 void NbdServer::something_freed() {

@@ -50,14 +50,17 @@ class NbdServer {
   void gone(NbdConnection& connection);  // destroys it in a later step
   void on_bury(int32_t) noexcept;
 
-  // A change must not overtake one of a vanished client that it overlaps: the older one could land
-  // on top of it.
+  // What overlaps a change of a vanished client waits for it: the older one could land on top of
+  // the newer one, or what was read change by itself.
   bool must_wait_for_orphans(const nbd::Request& request) const;
   // Connections that wait for a request slot or for buffers, in the order in which they began to.
   void wait(NbdConnection& connection);
   void watch_pool(const NbdConnection& connection);
   void no_longer_waiting(NbdConnection& connection);
   bool is_first_for_pool(const NbdConnection& connection) const;
+  // Large requests leave a reserve, from which small ones are served meanwhile.
+  bool may_take(const NbdConnection& connection, uint32_t bytes) const;
+  uint64_t reserve() const;
   // Bytes of buffers that one client may hold with more than one request.
   uint64_t share() const { return buffers_.total_bytes() / 2; }
   // Those who wait go on, in a later step: never from inside another connection's work.
@@ -82,7 +85,9 @@ class NbdServer {
   nbd::ExportInfo info_;
   io::Socket listener_ = io::kNoSocket;
   bool stopping_ = false;
-  size_t orphans_ = 0;  // requests under way of connections that are closing
+  size_t orphans_ = 0;  // requests under way of clients that hear nothing any more
+  size_t closing_ = 0;  // connections that wait for them
+  uint64_t small_bytes_ = 0;
   ConnectionList connections_;
   ConnectionList gone_;
   WaitingList waiting_;

@@ -144,6 +144,8 @@ base::Result<void> TargetDirectory::list(std::string_view target, iscsi::TargetL
       if (group == nullptr) continue;
       for (const io::Endpoint& portal : group->portals) {
         if (portal.is_v6() != peer_.is_v6()) continue;
+        // Another host would come to itself there.
+        if (portal.is_loopback() && !peer_.is_loopback()) continue;
         // Not before it has an address: without one the initiator would take the one it asked at
         // (RFC 7143 Appendix C).
         if (!std::exchange(named, true)) TRY(out.add_target(view.name));

@@ -144,6 +144,13 @@ bool Endpoint::is_unspecified() const {
   return std::all_of(bytes.begin(), bytes.end(), [](uint8_t byte) { return byte == 0; });
 }
 
+bool Endpoint::is_loopback() const {
+  const auto bytes = address();
+  if (!v6_) return bytes.front() == 127;
+  return bytes.back() == 1 &&
+         std::all_of(bytes.begin(), bytes.end() - 1, [](uint8_t byte) { return byte == 0; });
+}
+
 Result<AddressRange> AddressRange::parse(std::string_view text) {
   const size_t slash = text.find('/');
   AddressRange range;

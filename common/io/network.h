@@ -26,6 +26,7 @@ class Endpoint {
   std::string address_to_string() const;  // "10.1.0.10"
   bool is_v6() const { return v6_; }
   bool is_unspecified() const;
+  bool is_loopback() const;  // 127.0.0.0/8, ::1
   uint16_t port() const { return port_; }
   // 4 or 16 bytes, network order.
   std::span<const uint8_t> address() const { return {address_, v6_ ? 16u : 4u}; }
@@ -90,8 +91,8 @@ class Network {
 
   // A listening socket, non-blocking, close-on-exec, SO_REUSEADDR.
   virtual base::Result<Socket> listen(const Endpoint& endpoint) = 0;
-  // A listening Unix socket. Its file has the mode before anyone can connect. The file of a dead
-  // process is replaced, one in use is not (Errc::busy), nor anything that is no socket. The caller
+  // A listening Unix socket, in a folder that is made if absent. Its file has the mode before anyone
+  // can connect. The file of a dead process is replaced, one in use is not (Errc::busy), nor anything that is no socket. The caller
   // removes it with unlink_unix() before it closes the listener.
   virtual base::Result<Socket> listen_unix(const std::string& path, uint32_t mode) = 0;
   virtual void unlink_unix(const std::string& path) = 0;
@@ -111,6 +112,9 @@ class Network {
   // Completes with bytes sent, which may be fewer than given. At most one send per socket at a
   // time.
   virtual void send(Op& op, Socket socket, std::span<const iovec> buffers) = 0;
+  // Completes with 0 or more when the peer sends nothing any more, though what it sent before may
+  // still be unread: for who does not receive() at present. At most one per socket at a time.
+  virtual void watch_hangup(Op& op, Socket socket) = 0;
   // Makes the op complete soon (with -ECANCELED unless it was done already).
   virtual void cancel(Op& op) = 0;
   // Both directions end; pending operations complete. The socket stays open until close().

@@ -8,6 +8,7 @@
 
 #include <cerrno>
 #include <cstring>
+#include <filesystem>
 
 namespace holdfast::io {
 namespace {
@@ -56,6 +57,8 @@ int connect_now(int fd, const sockaddr_un& address) {
 Result<int> lock_folder(const std::string& path) {
   const size_t slash = path.rfind('/');
   const std::string folder = slash == std::string::npos ? "." : path.substr(0, slash + 1);
+  std::error_code ignored;  // open() says it better
+  std::filesystem::create_directories(folder, ignored);
   Descriptor opened(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (opened.get() < 0) {
     return fail(errno == ENOENT ? Errc::not_found : Errc::permission,

@@ -52,6 +52,7 @@ class UringLoop final : public Loop, public Network {
   base::Result<Socket> connect_unix(const std::string& path) override;
   void receive(Op& op, Socket socket, std::span<const iovec> buffers) override;
   void send(Op& op, Socket socket, std::span<const iovec> buffers) override;
+  void watch_hangup(Op& op, Socket socket) override;
   void cancel(Op& op) override;
   void shutdown(Socket socket) override;
   void shutdown_send(Socket socket) override;

@@ -173,6 +173,10 @@ void UringLoop::send(Op& op, Socket socket, std::span<const iovec> buffers) {
   io_uring_prep_sendmsg(prepare(op), socket, &op.message, MSG_NOSIGNAL);
 }
 
+void UringLoop::watch_hangup(Op& op, Socket socket) {
+  io_uring_prep_poll_add(prepare(op), socket, POLLRDHUP | POLLHUP | POLLERR);
+}
+
 void UringLoop::shutdown(Socket socket) { ::shutdown(socket, SHUT_RDWR); }
 
 void UringLoop::shutdown_send(Socket socket) { ::shutdown(socket, SHUT_WR); }

@@ -69,6 +69,7 @@ class FuzzLoop final : public io::Loop, public io::Network {
     receive_ = &op;
     buffers_.assign(buffers.begin(), buffers.end());
   }
+  void watch_hangup(io::Op&, io::Socket) override { ASSERT(false); }
   void send(io::Op& op, io::Socket, std::span<const iovec> buffers) override {
     size_t room = (cut_ & 1) != 0 ? SIZE_MAX : 1000;
     const size_t before = from_session.size();

@@ -283,7 +283,8 @@ void SimFabric::cancel(SimLoop& loop, uint64_t op) {
         end.connector = {};
         return;
       }
-      if (is(end.receiver) || is(end.sender) || std::ranges::any_of(end.acceptors, is)) {
+      if (is(end.receiver) || is(end.sender) || is(end.hangup) ||
+          std::ranges::any_of(end.acceptors, is)) {
         loop.finish(op, -ECANCELED);
         return;
       }

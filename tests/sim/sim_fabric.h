@@ -77,6 +77,7 @@ class SimFabric final : public ProcessWatcher {
   base::Result<io::Socket> connect_unix(SimLoop& loop, const std::string& path);
   void receive(SimLoop& loop, uint64_t op, io::Socket id, std::span<const iovec> buffers);
   void send(SimLoop& loop, uint64_t op, io::Socket id, std::span<const iovec> buffers);
+  void watch_hangup(SimLoop& loop, uint64_t op, io::Socket id);
   void cancel(SimLoop& loop, uint64_t op);
   void shutdown(io::Socket id);
   void shutdown_send(io::Socket id);
@@ -125,7 +126,7 @@ class SimFabric final : public ProcessWatcher {
     bool closed = false;  // by its program; the kernel still sends what is pending
     bool shut = false;
     bool accepted = true;  // false: still in the listener's queue
-    Waiter receiver, sender, connector;
+    Waiter receiver, sender, connector, hangup;
     std::deque<Waiter> acceptors;  // listener
     std::deque<io::Socket> accept_queue;
     std::string output;  // bytes [read, written)
@@ -176,6 +177,7 @@ class SimFabric final : public ProcessWatcher {
 
   // sim_stream.cc: the bytes
   void try_receive(io::Socket id);
+  void try_hangup(End& end);
   void try_send(io::Socket id);
   void pump(End& end);
   void on_segment(io::Socket id, uint64_t up_to, bool fin);

@@ -39,6 +39,10 @@ void SimNetwork::send(io::Op& op, io::Socket socket, std::span<const iovec> buff
   fabric_.send(loop_, loop_.begin(op), socket, buffers);
 }
 
+void SimNetwork::watch_hangup(io::Op& op, io::Socket socket) {
+  fabric_.watch_hangup(loop_, loop_.begin(op), socket);
+}
+
 void SimNetwork::cancel(io::Op& op) {
   if (op.busy()) fabric_.cancel(loop_, op.scratch);
 }

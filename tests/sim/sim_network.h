@@ -20,6 +20,7 @@ class SimNetwork final : public io::Network {
   base::Result<io::Socket> connect_unix(const std::string& path) override;
   void receive(io::Op& op, io::Socket socket, std::span<const iovec> buffers) override;
   void send(io::Op& op, io::Socket socket, std::span<const iovec> buffers) override;
+  void watch_hangup(io::Op& op, io::Socket socket) override;
   void cancel(io::Op& op) override;
   void shutdown(io::Socket socket) override;
   void shutdown_send(io::Socket socket) override;

@@ -41,7 +41,9 @@ void SimFabric::send(SimLoop& loop, uint64_t op, io::Socket id, std::span<const 
 
 void SimFabric::try_receive(io::Socket id) {
   End* end = find(id);
-  if (end == nullptr || !end->receiver.waiting()) return;
+  if (end == nullptr) return;
+  try_hangup(*end);
+  if (!end->receiver.waiting()) return;
   End* writer = find(end->remote);
   if (writer != nullptr && writer->delivered > writer->read) {
     const size_t count = copy_out(*writer, end->receiver.buffers);
@@ -52,6 +54,21 @@ void SimFabric::try_receive(io::Socket id) {
     finish_waiter(end->receiver, -end->error);
   } else if (end->shut || (writer != nullptr && writer->fin_delivered)) {
     finish_waiter(end->receiver, 0);
+  }
+}
+
+void SimFabric::watch_hangup(SimLoop& loop, uint64_t op, io::Socket id) {
+  End& end = must_find(id);
+  ASSERT(end.kind == Kind::stream && !end.hangup.undelivered());
+  end.hangup = {&loop, op, {}};
+  world_.after(world_.between(0us, 5us), [this, id] { try_receive(id); });
+}
+
+void SimFabric::try_hangup(End& end) {
+  if (!end.hangup.waiting()) return;
+  const End* writer = find(end.remote);
+  if (end.error != 0 || end.shut || writer == nullptr || writer->fin_delivered) {
+    finish_waiter(end.hangup, 0);
   }
 }
 

@@ -83,6 +83,11 @@ TEST(Endpoint, KnowsTheUnspecifiedAddresses) {
   EXPECT_TRUE(endpoint("[::]:3260").is_unspecified());
   EXPECT_FALSE(endpoint("127.0.0.1:3260").is_unspecified());
   EXPECT_FALSE(endpoint("[::1]:3260").is_unspecified());
+  EXPECT_TRUE(endpoint("127.1.2.3:3260").is_loopback());
+  EXPECT_TRUE(endpoint("[::1]:3260").is_loopback());
+  EXPECT_FALSE(endpoint("10.0.0.127:3260").is_loopback());
+  EXPECT_FALSE(endpoint("[fd00::1]:3260").is_loopback());
+  EXPECT_FALSE(endpoint("[::]:3260").is_loopback());
 }
 
 TEST(Endpoint, SurvivesTheSocketAddress) {

@@ -122,6 +122,27 @@ TEST(MpioConfig, WhatMustBeUnique) {
                                     "already used in line 8")));
 }
 
+TEST(MpioConfig, ADeviceIsExportedOnce) {
+  EXPECT_EQ(error(std::string(kWhole) + "[[export]]\ndevice = \"csv1\"\nnbd = \"/run/b.nbd\"\n"),
+            "m.toml:24: device `csv1` is already used in line 21");
+}
+
+TEST(MpioConfig, DigestsAndThreadsOfADevice) {
+  const auto parsed =
+      parse_config(with("header_digest = true\ndata_digest = \"crc32c\"",
+                        "digests = \"crc32c\"\nheader_digest = false\nio_threads = 5"),
+                   "m.toml");
+  ASSERT_TRUE(parsed.has_value());
+  EXPECT_FALSE(parsed->devices[0].header_digest);
+  EXPECT_TRUE(parsed->devices[0].data_digest);
+  EXPECT_EQ(parsed->io_threads, 5u);
+}
+
+TEST(MpioConfig, BuffersHoldTheLargestRequest) {
+  EXPECT_THAT(error(with("io_threads = 2", "buffer_memory = \"31MiB\"")),
+              HasSubstr("m.toml:4: `buffer_memory` (of each thread) must be from 32 MiB"));
+}
+
 TEST(MpioConfig, PortalsAreAddresses) {
   EXPECT_THAT(error(with("10.1.0.10:3260", "store:3260")), HasSubstr("`address` = \"store:3260\""));
   EXPECT_THAT(error(with("10.1.0.10:3260", "0.0.0.0:3260")), HasSubstr("write the target's"));

@@ -278,6 +278,7 @@ class FakeNetwork final : public io::Network {
   }
   void receive(io::Op&, io::Socket, std::span<const iovec>) override { FAIL(); }
   void send(io::Op&, io::Socket, std::span<const iovec>) override { FAIL(); }
+  void watch_hangup(io::Op&, io::Socket) override { FAIL(); }
   void cancel(io::Op& op) override {
     for (auto& [listener, waiting] : accepting) {
       if (waiting == &op) return complete(listener, -ECANCELED);
