@@ -27,6 +27,9 @@ bool changes_medium(Kind kind) {
          kind == Kind::compare_and_write;
 }
 
+// UNMAP and WRITE SAME have no FUA: a SYNCHRONIZE CACHE follows them.
+bool flushed_apart(Kind kind) { return kind == Kind::discard || kind == Kind::write_zeroes; }
+
 uint64_t bytes_in(std::span<const iovec> parts) {
   uint64_t bytes = 0;
   for (const iovec& part : parts) bytes += part.iov_len;
@@ -236,7 +239,10 @@ bool Device::prepare(Task& task) {
   };
   scsi::OutgoingCdb cdb;
   std::span<const iovec> data;
-  if (task.step == Task::Step::read_back) {
+  if (task.step == Task::Step::make_durable) {
+    task.part_count = 0;
+    cdb = scsi::build::synchronize_cache16({});
+  } else if (task.step == Task::Step::read_back) {
     if (!scratch(task.length)) return false;
     cdb = scsi::build::read16(range, block, false);
   } else {
@@ -363,7 +369,16 @@ void Device::on_command_done(Task& task) noexcept {
 void Device::take_result(Task& task) {
   task.retry.unit_attentions = 0;
   if (task.step == Task::Step::read_back) return take_read_back(task);
-  if (task.job->request->kind == Kind::status) take_extents(task);
+  const io::BlockRequest& request = *task.job->request;
+  if (request.kind == Kind::status) take_extents(task);
+  if (task.job->error == 0 && request.durability == io::Durability::durable &&
+      flushed_apart(request.kind) && task.step == Task::Step::execute) {
+    task.step = Task::Step::make_durable;
+    task.reissued = false;
+    task.scratch = {};
+    task.length = 0;
+    return enqueue(task);
+  }
   finish(task, 0);
 }
 

@@ -17,6 +17,7 @@ using Kind = io::BlockRequest::Kind;
 
 RequestKind kind_of(const Task& task) {
   if (task.step == Task::Step::read_back) return RequestKind::read;
+  if (task.step == Task::Step::make_durable) return RequestKind::flush;
   switch (task.job->request->kind) {
     case Kind::read:
       return RequestKind::read;
@@ -80,14 +81,15 @@ void Device::recover(Task& task) {
     return finish(task, may_land ? -ETIMEDOUT : task.job->error);
   }
   if (node_fenced_) return finish(task, -EBADE);
+  // The time without a path went by while a session still had it: fail_all() left it to this.
+  if (no_path_expired_) return finish(task, -ETIMEDOUT);
   // A unit without WRITE SAME is written to instead.
-  if (outcome == RequestOutcome::illegal_request && task.job->request->kind == Kind::write_zeroes &&
-      !std::exchange(no_write_same_, true)) {
-    LOG_INFO(kLog, "{}: the unit has no WRITE SAME: zeroes are written", options_.name);
-  }
-  if (outcome == RequestOutcome::illegal_request && no_write_same_ &&
-      task.job->request->kind == Kind::write_zeroes && command.data_bytes < task.length) {
-    return split_zeroes(task);
+  if (outcome == RequestOutcome::illegal_request && task.step == Task::Step::execute &&
+      task.job->request->kind == Kind::write_zeroes) {
+    if (!std::exchange(no_write_same_, true)) {
+      LOG_INFO(kLog, "{}: the unit has no WRITE SAME: zeroes are written", options_.name);
+    }
+    if (command.data_bytes < task.length) return split_zeroes(task);
   }
   retry(task, decide(kind_of(task), outcome, task.retry,
                      {.mode = options_.ghost_tracked ? CompletionMode::ghost_tracked

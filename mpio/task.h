@@ -44,7 +44,7 @@ struct Task {
     fencing,  // the fate of its last attempt must be known first
   };
   // What the next command of it does.
-  enum class Step : uint8_t { execute, read_back };
+  enum class Step : uint8_t { execute, read_back, make_durable };
 
   Device& device;
   Job* job = nullptr;

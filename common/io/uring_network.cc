@@ -3,6 +3,7 @@
 #include <linux/sockios.h>
 #include <linux/tcp.h>  // its tcp_info, unlike that of <netinet/tcp.h>, counts segments
 #include <netinet/in.h>
+#include <poll.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
