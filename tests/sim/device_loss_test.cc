@@ -1,155 +1,139 @@
-// How long a multipath device takes to find a path that has fallen silent under load, in virtual
-// time: the profile's times, and not more.
+// How long a multipath device takes to find that a path is lost, in virtual time: until the path
+// leaves service, and until what was under way on it is done elsewhere.
 
 #include <gtest/gtest.h>
 
-#include <memory>
-#include <vector>
-
-#include "common/scsi/report_luns.h"
-#include "mpio/device.h"
-#include "tests/sim/sim_network.h"
+#include "tests/sim/device_node.h"
 #include "tests/sim/target_host.h"
 
 namespace holdfast::sim {
 namespace {
 
 using namespace std::chrono_literals;
+using EventKind = DeviceNode::EventKind;
 
-constexpr uint32_t kBlock = 4096;
-constexpr const char* kAddresses[] = {"10.1.0.1", "10.2.0.1"};
-constexpr const char* kPortals[] = {"10.1.0.10", "10.2.0.10"};
-constexpr uint64_t kPoolBytes = 4 * 1024 * 1024;
+constexpr const char* kAddress = "10.1.0.1";  // of the first path
+constexpr const char* kPortal = DeviceNode::kPortals[0];
 // Silence begins with the last byte, and the other path's answer takes a moment.
 constexpr Duration kRoom = 20ms;
+// What the product promises. The profile's own times are within.
+constexpr Duration kSilenceBound = 1s;
+constexpr Duration kCarrierBound = 150ms;
+constexpr Duration kResetBound = 50ms;
+constexpr Duration kLoads[] = {400ms, 470ms, 1130ms};
 
-mpio::DeviceOptions device_options() {
-  mpio::DeviceOptions options{.name = "disk", .policy = mpio::Policy::failover};
-  for (size_t i = 0; i < 2; ++i) {
-    const std::string portal = std::string(kPortals[i]) + ":3260";
-    mpio::PathSettings path{.name = portal, .lun = scsi::encode_lun(uint16_t{0})};
-    path.session.portal = io::Endpoint::parse(portal).value();
-    path.session.connect.source = io::Endpoint::parse(std::string(kAddresses[i]) + ":0").value();
-    path.session.login.initiator_name = "iqn.2026-11.org.holdfast:hv1";
-    path.session.login.target_name = kTargetName;
-    path.session.login.isid = 0x80'0000'000000 + i;
-    options.paths.push_back(std::move(path));
-  }
-  return options;
-}
+enum class Loss : uint8_t { silence, carrier, reset };
 
-// Reads all the time, `depth` of them under way.
-class Reader {
- public:
-  Reader(SimWorld& world, SimFabric& fabric, uint32_t depth)
-      : world_(world),
-        process_(world.make_process("hv1")),
-        loop_(process_.make_loop()),
-        network_(fabric, loop_),
-        random_(world.fork_random()),
-        buffers_(io::BufferPool::create(kPoolBytes).value()),
-        device_({loop_, network_, random_}, *buffers_, device_options()) {
-    for (uint32_t i = 0; i < depth; ++i) lanes_.push_back(std::make_unique<Lane>(*this));
-    loop_.post([this]() noexcept { device_.start(); });
-  }
-  ~Reader() { process_.kill(); }
-
-  bool up() const {
-    for (const auto& path : device_.paths()) {
-      if (!path->carries_io()) return false;
-    }
-    return device_.known();
-  }
-  void begin() {
-    loop_.post([this]() noexcept {
-      for (const auto& lane : lanes_) next(*lane);
-    });
-  }
-  void end() {
-    ending_ = true;
-    loop_.post([this]() noexcept { device_.stop([this]() noexcept { ended_ = true; }); });
-  }
-  bool ended() const { return ended_; }
-  Duration last() const { return last_; }
-  Duration longest() const { return longest_; }
-  uint64_t count() const { return count_; }
-
- private:
-  struct Lane {
-    explicit Lane(Reader& its_reader) : reader(its_reader), memory(kBlock) {
-      part = {memory.data(), memory.size()};
-    }
-    void on_done(int32_t result) noexcept { reader.on_done(*this, result); }
-    Reader& reader;
-    std::vector<uint8_t> memory;
-    iovec part{};
-    Duration began{0};
-    io::BlockRequestOf<Lane, &Lane::on_done> request{*this};
-  };
-
-  void next(Lane& lane) {
-    lane.request.offset = 0;
-    lane.request.length = kBlock;
-    lane.request.data = {&lane.part, 1};
-    lane.began = world_.now();
-    device_.submit(lane.request);
-  }
-  void on_done(Lane& lane, int32_t result) {
-    if (ending_) return;
-    EXPECT_GE(result, 0);
-    ++count_;
-    last_ = world_.now();
-    longest_ = std::max(longest_, last_ - lane.began);
-    next(lane);
-  }
-
-  SimWorld& world_;
-  SimProcess& process_;
-  SimLoop& loop_;
-  SimNetwork network_;
-  base::SeededRandom random_;
-  std::unique_ptr<io::BufferPool> buffers_;
-  mpio::Device device_;
-  std::vector<std::unique_ptr<Lane>> lanes_;
-  Duration last_{0}, longest_{0};
-  uint64_t count_ = 0;
-  bool ending_ = false, ended_ = false;
+struct Found {
+  Duration left_service{-1};  // after the loss; negative: never
+  Duration longest_read{0};
 };
 
-// The longest a read took when its path fell silent after so much load.
-Duration pause_of_silent_loss(uint32_t depth, Duration load) {
-  SimWorld world(1);
+// `depth` reads under way all the time when the first path is lost; 0: idle.
+Found lose_a_path(Loss loss, uint32_t depth, Duration load) {
+  SimWorld world(1 + depth);
   // A slow network: fewer events in the same time.
   SimFabric fabric(world, {.delay_min = 1ms, .delay_max = 2ms, .partial_per_million = 0});
   TargetHost target(world, fabric, {},
                     {{.lun = 0, .path = "/disks/a", .block_size = 512, .blocks = 1024}});
   target.start();
-  Reader reader(world, fabric, depth);
-  EXPECT_TRUE(world.run_until([&] { return reader.up(); }, 10s));
-  reader.begin();
+  DeviceNode node(world, fabric, {});
+  node.start();
+  EXPECT_TRUE(world.run_until([&] { return node.up(); }, 10s));
+  DeviceNode::Requests reads;
+  for (uint32_t i = 0; i < depth; ++i) {
+    reads.push_back(&node.make(DeviceNode::Kind::read));
+    reads.back()->again = true;
+  }
+  node.submit(reads);
   world.run_for(load);
-  EXPECT_GT(reader.count(), 50U);
-  EXPECT_LT(reader.longest(), kRoom);
-  fabric.isolate(kPortals[0]);
-  const uint64_t before = reader.count();
+  for (const auto* read : reads) {
+    EXPECT_GT(read->times, 50U);
+    EXPECT_LT(read->longest, kRoom);
+  }
+
+  node.forget_told();
+  const Duration lost = world.now();
+  if (loss == Loss::silence) fabric.isolate(kPortal);
+  if (loss == Loss::carrier) fabric.set_link(kAddress, false);
+  if (loss == Loss::reset) fabric.reset_between(kAddress, kPortal);
+  std::vector<uint64_t> before;
+  for (const auto* read : reads) before.push_back(read->times);
   world.run_for(1500ms);
-  EXPECT_GT(reader.count(), before + 50) << "the other path goes on";
-  const Duration longest = reader.longest();
-  reader.end();
-  EXPECT_TRUE(world.run_until([&] { return reader.ended(); }, 10s));
+
+  Found found;
+  if (const auto at = node.first(EventKind::path_failed, node.path(0).settings().name)) {
+    found.left_service = *at - lost;
+  }
+  EXPECT_EQ(node.count(EventKind::path_failed), 1U) << "and only the one that was lost";
+  EXPECT_EQ(node.count(EventKind::paths_lost), 0U);
+  for (size_t i = 0; i < reads.size(); ++i) {
+    auto* read = reads[i];
+    EXPECT_GT(read->times, before[i] + 50) << "the other path goes on";
+    found.longest_read = std::max(found.longest_read, read->longest);
+    EXPECT_GE(read->result.value_or(0), 0);
+    read->again = false;
+  }
+  EXPECT_TRUE(node.stop());
   EXPECT_TRUE(target.stop(60s));
-  return longest;
+  return found;
 }
 
 TEST(DeviceLoss, SilenceUnderLoadIsFoundInTheTimesOfTheProfile) {
   constexpr Duration kDetection = mpio::kLan.suspect_after + mpio::kLan.nop_timeout;
   for (const uint32_t depth : {1U, 2U, 8U}) {
-    for (const Duration load : {Duration(400ms), Duration(470ms), Duration(1130ms)}) {
-      const Duration pause = pause_of_silent_loss(depth, load);
-      EXPECT_GE(pause, kDetection - kRoom) << depth << " under way";
-      EXPECT_LE(pause, kDetection + kRoom) << depth << " under way";
+    for (const Duration load : kLoads) {
+      const Found found = lose_a_path(Loss::silence, depth, load);
+      EXPECT_GE(found.longest_read, kDetection - kRoom) << depth << " under way";
+      EXPECT_LE(found.longest_read, kDetection + kRoom) << depth << " under way";
+      EXPECT_GE(found.left_service, kDetection - kRoom) << depth << " under way";
+      EXPECT_LT(found.left_service, kSilenceBound) << depth << " under way";
     }
   }
+}
+
+TEST(DeviceLoss, ALostCarrierIsFoundInItsGrace) {
+  for (const uint32_t depth : {0U, 1U, 8U}) {
+    for (const Duration load : kLoads) {
+      const Found found = lose_a_path(Loss::carrier, depth, load);
+      EXPECT_GE(found.left_service, mpio::kLan.link_grace) << depth << " under way";
+      EXPECT_LT(found.left_service, kCarrierBound) << depth << " under way";
+      EXPECT_LT(found.longest_read, kCarrierBound) << depth << " under way";
+    }
+  }
+}
+
+TEST(DeviceLoss, AResetIsFoundAtOnce) {
+  for (const uint32_t depth : {0U, 1U, 8U}) {
+    for (const Duration load : kLoads) {
+      const Found found = lose_a_path(Loss::reset, depth, load);
+      EXPECT_GE(found.left_service, 0ms) << depth << " under way";
+      EXPECT_LT(found.left_service, kResetBound) << depth << " under way";
+      EXPECT_LT(found.longest_read, kResetBound) << depth << " under way";
+    }
+  }
+}
+
+// A link that is back within the grace was no loss.
+TEST(DeviceLoss, ALinkThatBlinksIsNone) {
+  SimWorld world(1);
+  SimFabric fabric(world, {.delay_min = 1ms, .delay_max = 2ms, .partial_per_million = 0});
+  TargetHost target(world, fabric, {},
+                    {{.lun = 0, .path = "/disks/a", .block_size = 512, .blocks = 1024}});
+  target.start();
+  DeviceNode node(world, fabric, {});
+  node.start();
+  ASSERT_TRUE(world.run_until([&] { return node.up(); }, 10s));
+  node.forget_told();
+  fabric.set_link(kAddress, false);
+  world.run_for(50ms);
+  EXPECT_EQ(node.path(0).state(), mpio::PathState::suspect);
+  fabric.set_link(kAddress, true);
+  world.run_for(5s);
+  EXPECT_TRUE(node.up());
+  EXPECT_TRUE(node.told().empty());
+  EXPECT_TRUE(node.stop());
+  EXPECT_TRUE(target.stop(60s));
 }
 
 }  // namespace

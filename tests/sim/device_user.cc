@@ -17,6 +17,7 @@ constexpr Duration kTickMin = 200us;
 constexpr Duration kTickMax = 20ms;
 constexpr uint64_t kHotBlocks = 24;  // where requests meet each other and each other's ghosts
 constexpr uint64_t kMostBlocks = 64;
+constexpr size_t kMostExtents = 4;
 constexpr uint64_t kPoolBytes = 4 * 1024 * 1024;
 using Noted = mpio::DeviceOptions::Noted;
 
@@ -92,6 +93,7 @@ DeviceUser::Options DeviceUser::crash() {
   for (const auto& operation : operations_) {
     if (!operation->request.busy()) continue;
     if (operation->read != 0) unit_.data.cancel_read(operation->read);
+    for (const uint64_t look : operation->looks) unit_.data.cancel_read(look);
     if (operation->write != 0) open_.push_back({operation->write, operation->range, now});
   }
   process_.kill();
@@ -180,7 +182,8 @@ void DeviceUser::issue_one(Operation& operation) {
     begin_swap(operation);
   } else if (what < 97) {
     operation.memory.clear();
-    operation.extents.assign(4, {});
+    operation.extents.assign(kMostExtents, {});
+    for (size_t i = 0; i < kMostExtents; ++i) operation.looks.push_back(unit_.data.begin_read(now));
     issue(operation, Kind::status);
   } else {
     operation.memory.clear();
@@ -283,6 +286,7 @@ void DeviceUser::on_done(Operation& operation, int32_t result) {
   }
   if (kind == Kind::compare_and_write) swap_ended(operation, result);
   if (kind == Kind::read) read_ended(operation, result);
+  if (kind == Kind::status) status_ended(operation, result);
   if (operation.write != 0) write_ended(operation, result);
 }
 
@@ -291,6 +295,27 @@ void DeviceUser::read_ended(Operation& operation, int32_t result) {
   judge_.check(
       unit_.data.end_read(operation.read, world_.now(), operation.range, operation.memory));
   if (&operation == operations_.front().get()) verifying_ = false;
+}
+
+// What is said to be a hole is read as zeroes by whoever copies the unit: no data may be there.
+void DeviceUser::status_ended(Operation& operation, int32_t result) {
+  const std::vector<uint64_t> looks = std::exchange(operation.looks, {});
+  const io::BlockRequest& request = operation.request;
+  const size_t count = result < 0 ? 0 : request.extent_count;
+  if (result >= 0 && count == 0) judge_.check("a status without an extent");
+  DataModel::Range left = operation.range;
+  for (size_t i = 0; i < looks.size(); ++i) {
+    const bool counts = i < count && left.count > 0;
+    const io::Extent extent = counts ? request.extents[i] : io::Extent{};
+    const uint64_t sectors = std::min(extent.length_bytes / DataModel::kSectorBytes, left.count);
+    if (sectors > 0 && extent.state == io::ExtentState::deallocated) {
+      const std::vector<uint8_t> zeroes(sectors * DataModel::kSectorBytes);
+      judge_.check(unit_.data.end_read(looks[i], world_.now(), {left.first, sectors}, zeroes));
+    } else {
+      unit_.data.cancel_read(looks[i]);
+    }
+    left = {left.first + sectors, left.count - sectors};
+  }
 }
 
 void DeviceUser::swap_ended(Operation& operation, int32_t result) {

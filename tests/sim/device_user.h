@@ -71,6 +71,7 @@ class DeviceUser final : public io::LinkListener {
     DataModel::Range range;
     WriteId write = 0;
     uint64_t read = 0;
+    std::vector<uint64_t> looks;  // status: a read of the model for each extent
     Duration began{0};
     std::vector<uint8_t> memory, compared;
     std::vector<iovec> parts;
@@ -88,6 +89,7 @@ class DeviceUser final : public io::LinkListener {
   void read_whole();
   void on_done(Operation& operation, int32_t result);
   void read_ended(Operation& operation, int32_t result);
+  void status_ended(Operation& operation, int32_t result);
   void swap_ended(Operation& operation, int32_t result);
   void write_ended(Operation& operation, int32_t result);
   bool expected_error(Kind kind, int32_t result) const;
