@@ -87,16 +87,22 @@ int read_file(const char*, char* buffer, size_t size, off_t offset, fuse_file_in
                     [&] { return result_of(pread(handle_of(info), buffer, size, offset)); });
 }
 
-int write_file(const char*, const char* buffer, size_t size, off_t offset, fuse_file_info* info) {
-  return with_rules("write", offset, size,
-                    [&] { return result_of(pwrite(handle_of(info), buffer, size, offset)); });
-}
-
 int sync_file(const char*, int data_only, fuse_file_info* info) {
   return with_rules("fsync", 0, 0, [&] {
     const int fd = handle_of(info);
     return result_of(data_only != 0 ? fdatasync(fd) : fsync(fd));
   });
+}
+
+// After an asynchronous write with RWF_DSYNC the kernel calls no fsync: it tells us in the flags.
+int write_file(const char* path, const char* buffer, size_t size, off_t offset,
+               fuse_file_info* info) {
+  const int written = with_rules("write", offset, size, [&] {
+    return result_of(pwrite(handle_of(info), buffer, size, offset));
+  });
+  if (written < 0 || (info->flags & O_DSYNC) == 0) return written;
+  const int synced = sync_file(path, 1, info);
+  return synced < 0 ? synced : written;
 }
 
 int allocate(const char*, int mode, off_t offset, off_t length, fuse_file_info* info) {

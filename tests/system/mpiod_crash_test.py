@@ -1,73 +1,11 @@
 """holdfast-mpiod is killed while a write hangs in the target, and the path of that write does not
 come back: what the next process writes must not be overwritten by it."""
 
-import concurrent.futures
 import signal
 import time
 
-from holdfast import case, nbd
-from holdfast.mpiod import Device
-from holdfast.target import Disk, slowness
-from holdfast.wire import Wire
-
-BLOCK = 4096
-OLD, NEW = b"\x11" * BLOCK, b"\x22" * BLOCK
-
-
-class CrashCase(case.TestCase):
-    HOLD_S = 1  # the target drains: that time has gone by proves nothing
-
-    def setUp(self):
-        super().setUp()
-        self.fs = self.slowfs()
-        self.store = self.target(disks=[Disk("slow", path=str(self.fs.mount / "slow.img"),
-                                             size="8MiB", extra={"thin": False})])
-        self.wires = [Wire(self.store.portal(path)) for path in (0, 1)]
-        for wire in self.wires:
-            self.addCleanup(wire.close)
-        pool = concurrent.futures.ThreadPoolExecutor(4)
-        self.addCleanup(pool.shutdown)
-        self.addCleanup(self.fs.clear)
-        self.in_background = pool.submit
-        self.mpio = self.mpiod(self.store, devices=[Device(
-            portals=[(wire.address, None) for wire in self.wires],
-            extra={"policy": "failover", "ghost_hold": f"{self.HOLD_S}s"})])
-        self.wait_for("ACTIVE", "ACTIVE")
-
-    def wait_for(self, *states):
-        self.wait_until(lambda: self.mpio.states() == list(states), f"the paths are {states}",
-                        20 * slowness())
-
-    def client(self, device="csv1"):
-        client = nbd.Client(self.mpio.nbd(device), device, deadline=60)
-        self.addCleanup(client.close)
-        return client
-
-    def crash_with_a_write_that_hangs(self):
-        self.fs.add("hang", op="write", hang=True, start=0, end=BLOCK, count=1)
-        self.in_background(self.client().write, 0, OLD)
-        self.wait_until(lambda: self.fs.held() == 1, "the write is in the backing")
-        self.mpio.kill()
-        self.wires[0].cut()
-
-    def waits(self, what):
-        with self.assertRaises(concurrent.futures.TimeoutError,
-                               msg="a write of the killed process may still land"):
-            what.result(3 * self.HOLD_S)
-
-    def next_write_waits(self, device="csv1"):
-        self.wait_until(self.mpio.nbd(device).exists, "it is exported", 20)
-        write = self.in_background(self.client(device).write, 0, NEW)
-        self.waits(write)
-        self.fs.clear()
-        write.result(30)
-        self.assertEqual(self.on_disk(), NEW)
-
-    def on_disk(self) -> bytes:
-        return (self.fs.backing / "slow.img").read_bytes()[:BLOCK]
-
-    def explanation(self) -> str:
-        return self.mpio.cli("explain", "csv1").stdout
+from holdfast import case
+from holdfast.crash_case import BLOCK, NEW, OLD, CrashCase
 
 
 class Killed(CrashCase):
@@ -134,9 +72,7 @@ class Removed(CrashCase):
         self.wait_until(lambda: self.mpio.log().count("reload: done") > before, "the reload", 20)
 
     def remove_with_a_write_that_hangs(self):
-        self.fs.add("hang", op="write", hang=True, start=0, end=BLOCK, count=1)
-        self.in_background(self.client().write, 0, OLD)
-        self.wait_until(lambda: self.fs.held() == 1, "the write is in the backing")
+        self.old_write_hangs()
         self.wires[0].cut()
         self.device = self.mpio.devices_wanted.pop()
         self.reload()
@@ -148,9 +84,7 @@ class Removed(CrashCase):
         self.next_write_waits()
 
     def test_also_when_it_comes_under_another_name(self):
-        self.fs.add("hang", op="write", hang=True, start=0, end=BLOCK, count=1)
-        self.in_background(self.client().write, 0, OLD)
-        self.wait_until(lambda: self.fs.held() == 1, "the write is in the backing")
+        self.old_write_hangs()
         self.wires[0].cut()
         self.mpio.devices_wanted[0].name = "csv2"
         self.reload()

@@ -56,9 +56,9 @@ class TestCase(unittest.TestCase):
         self.addCleanup(self._end_tgtd, tgtd)
         return tgtd.start()
 
-    def slowfs(self) -> SlowFs:
-        """A mounted file system with faults on demand."""
-        mount = SlowFs(self.scratch / "slow")
+    def slowfs(self, name="slow") -> SlowFs:
+        """A mounted file system with faults on demand; each with a name of its own."""
+        mount = SlowFs(self.scratch / name)
         self.addCleanup(mount.stop)
         mount.start()
         return mount

@@ -2,6 +2,8 @@
 
     client = nbd.Client(path, "csv1")
     client.size; client.write(offset, data); client.read(offset, length); client.flush()
+    client.trim(offset, length); client.write_zeroes(offset, length)     changes take fua=True
+    client.send_write(offset, data); client.send_disconnect()       without waiting for an answer
 
 An error of the server is an nbd.Error with its number.
 """
@@ -12,7 +14,8 @@ import struct
 OPTION_MAGIC = 0x49484156454F5054
 GO, ACK, INFO = 7, 1, 3
 REQUEST_MAGIC, REPLY_MAGIC = 0x25609513, 0x67446698
-READ, WRITE, FLUSH = 0, 1, 3
+READ, WRITE, DISCONNECT, FLUSH, TRIM, WRITE_ZEROES = 0, 1, 2, 3, 4, 6
+FUA = 1
 
 
 class Error(Exception):
@@ -54,10 +57,10 @@ class Client:
             if struct.unpack(">H", data[:2])[0] == 0:
                 self.size, self.flags = struct.unpack(">QH", data[2:12])
 
-    def _request(self, command, offset, length, data=b"") -> bytes:
+    def _request(self, command, offset, length, data=b"", fua=False) -> bytes:
         self.handle += 1
-        self.socket.sendall(struct.pack(">IHHQQI", REQUEST_MAGIC, 0, command, self.handle, offset,
-                                        length) + data)
+        self.socket.sendall(struct.pack(">IHHQQI", REQUEST_MAGIC, FUA if fua else 0, command,
+                                        self.handle, offset, length) + data)
         magic, error, handle = struct.unpack(">IIQ", self._receive(16))
         if magic != REPLY_MAGIC or handle != self.handle:
             raise Error("not a reply to what was asked")
@@ -68,13 +71,22 @@ class Client:
     def read(self, offset, length) -> bytes:
         return self._request(READ, offset, length)
 
-    def write(self, offset, data):
-        self._request(WRITE, offset, len(data), data)
+    def write(self, offset, data, fua=False):
+        self._request(WRITE, offset, len(data), data, fua)
+
+    def trim(self, offset, length, fua=False):
+        self._request(TRIM, offset, length, fua=fua)
+
+    def write_zeroes(self, offset, length, fua=False):
+        self._request(WRITE_ZEROES, offset, length, fua=fua)
 
     def send_write(self, offset, data):
         """Asks for it only."""
         self.socket.sendall(struct.pack(">IHHQQI", REQUEST_MAGIC, 0, WRITE, 0, offset, len(data)) +
                             data)
+
+    def send_disconnect(self):
+        self.socket.sendall(struct.pack(">IHHQQI", REQUEST_MAGIC, 0, DISCONNECT, 0, 0, 0))
 
     def flush(self):
         self._request(FLUSH, 0, 0)

@@ -10,9 +10,10 @@
     fs.pause(), fs.resume()                                   no answers in between; who waits can
                                                               be killed, unlike who a rule holds
 
-op: read, write, fsync, fallocate or any. start, end: byte range a read, write or fallocate must
-touch. count: how many requests the rule applies to; then it is gone. when="after": the delay comes
-after the medium has changed. Rules apply in the order added; the first that matches counts.
+op: read, write, fsync, fallocate or any; a write with RWF_DSYNC is a write and then an fsync.
+start, end: byte range a read, write or fallocate must touch. count: how many requests the rule
+applies to; then it is gone. when="after": the delay comes after the medium has changed. Rules apply
+in the order added; the first that matches counts.
 """
 
 import os

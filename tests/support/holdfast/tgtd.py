@@ -5,6 +5,7 @@
     tgtd.portal(0); tgtd.disk                   as Target's; the file behind the unit
     tgtd.hold(); tgtd.held(); tgtd.let_go()     the next write to the first 4 KiB of the unit hangs
                                                 in it (engine rdwr: threads that call pwrite())
+    tgtd.add_unit(2, path)                      another unit, of another identity
     tgtd.sessions()                             how many it has
 
 The portals are added when the unit is there: nobody is refused because of the start.
@@ -92,6 +93,14 @@ class Tgtd:
     def admin(self, mode, operation, *words, check=True):
         return run(["tgtadm", "-C", CONTROL, "--lld", "iscsi", "--mode", mode, "--op", operation,
                     *words], check=check, env=self.environment, deadline=10)
+
+    def add_unit(self, lun, disk, size=8 << 20):
+        with open(disk, "ab") as file:
+            file.truncate(size)
+        unit = ("--tid", 1, "--lun", lun)
+        self.admin("logicalunit", "new", *unit, "--backing-store", disk, "--bstype", self.engine)
+        self.admin("logicalunit", "update", *unit, "--params",
+                   f"scsi_id=UNIT{lun},scsi_sn=UNIT{lun}")
 
     def sessions(self) -> int:
         shown = self.admin("target", "show").stdout

@@ -4,6 +4,7 @@
     wire.cut()                          # both ends get a reset, and new connections are refused
     wire.stall()                        # silence: nothing is relayed, the kernels still acknowledge
     wire.mend()                         # works again
+    Wire(portal, replaces=(b"old", b"new"))     # the relay puts one text for another, as long
     wire.close()
 """
 
@@ -15,7 +16,9 @@ CHUNK = 256 * 1024
 
 
 class Wire:
-    def __init__(self, portal):
+    def __init__(self, portal, replaces=(b"", b"")):
+        self.replaces = replaces
+        assert len(replaces[0]) == len(replaces[1])
         self.host = portal[0]
         self.portal = portal  # of the next connections: may be changed to another one
         self.lock = threading.Lock()
@@ -68,6 +71,8 @@ class Wire:
                 if not data:
                     sink.shutdown(socket.SHUT_WR)
                     return
+                if self.replaces[0]:
+                    data = data.replace(*self.replaces)
                 sink.sendall(data)
         except OSError:
             self._reset(source)

@@ -219,6 +219,19 @@ TEST(GhostsWhenFull, OfMoreSessionsThanPlacesLeaveItToTime) {
   EXPECT_TRUE(ghosts.empty());
 }
 
+TEST(GhostsWhenFull, MergedOnesWithoutAHoldGoWhenAllFencesAreOver) {
+  Ghosts ghosts(1);
+  for (const SessionId session : {kFirst, kSecond}) {
+    ghosts.add({.range = {session.path * 8192, 4096}, .session = session, .since = kNow});
+  }
+  ghosts.clear_session(kFirst);
+  ghosts.clear_expired(kNow + seconds(1000), std::span(&kSecond, 1));
+  EXPECT_TRUE(ghosts.overlaps({8192, 4096})) << "a fence is open";
+  ghosts.clear_session(kSecond);
+  ghosts.clear_expired(kNow + seconds(1000), {});
+  EXPECT_TRUE(ghosts.empty());
+}
+
 // Against a model that forgets nothing: whatever is merged, no ghost is lost.
 TEST(GhostsModel, NothingIsForgotten) {
   for (uint64_t seed = 1; seed <= 50; ++seed) {
