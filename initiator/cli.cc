@@ -72,8 +72,7 @@ std::expected<io::Endpoint, std::string> source_of(const std::string& text) {
   return std::unexpected(fmt::format("source \"{}\": a numeric address is wanted", text));
 }
 
-std::expected<Session::Options, std::string> common_options(const InitiatorCommand& command,
-                                                            base::Random& random) {
+std::expected<Session::Options, std::string> common_options(const InitiatorCommand& command) {
   Session::Options made;
   made.login.initiator_name =
       command.initiator_name.empty() ? default_name() : command.initiator_name;
@@ -82,7 +81,6 @@ std::expected<Session::Options, std::string> common_options(const InitiatorComma
     if (const auto problem = daemon::iscsi_name_problem(name)) return std::unexpected(*problem);
   }
   made.login.target_name = command.target;
-  made.login.isid = random_isid(random);
   if (command.chap_user.empty()) return made;
   auto own = account(command.chap_user, command.chap_secret_file);
   if (!own) return std::unexpected(own.error());
@@ -96,7 +94,7 @@ std::expected<Session::Options, std::string> common_options(const InitiatorComma
 }
 
 Options session_options(const InitiatorCommand& command, base::Random& random) {
-  auto common = common_options(command, random);
+  auto common = common_options(command);
   if (!common) return std::unexpected(common.error());
   if (command.sources.size() > 1 && command.sources.size() != command.portals.size()) {
     return std::unexpected("give --source once, or once for each portal");
@@ -107,6 +105,7 @@ Options session_options(const InitiatorCommand& command, base::Random& random) {
     auto portal = portal_of(command.portals[i]);
     if (!portal) return std::unexpected(portal.error());
     made.portal = *portal;
+    made.login.isid = random_isid(random);  // one would reinstate the other
     if (!command.sources.empty()) {
       auto source = source_of(command.sources[command.sources.size() == 1 ? 0 : i]);
       if (!source) return std::unexpected(source.error());
@@ -139,9 +138,11 @@ void print(const InitiatorCommand& command, const json& report, const std::strin
 struct Asked {
   std::optional<iscsi::SendTargetsAnswer> targets;
   SessionEnd end;
+  io::Duration took{};
 };
 
-Asked ask_targets(io::UringLoop& loop, base::Random& random, Session::Options options) {
+Asked ask_targets(io::UringLoop& loop, base::Random& random, Session::Options options,
+                  io::Duration limit) {
   Asked asked;
   std::unique_ptr<Discovery> discovery;
   discovery = std::make_unique<Discovery>(loop, loop, random, std::move(options),
@@ -154,7 +155,7 @@ Asked ask_targets(io::UringLoop& loop, base::Random& random, Session::Options op
                                               loop.stop();
                                             });
                                           });
-  loop.post([&]() noexcept { discovery->start(); });
+  loop.post([&]() noexcept { discovery->start(limit); });
   loop.run();
   return asked;
 }
@@ -162,16 +163,19 @@ Asked ask_targets(io::UringLoop& loop, base::Random& random, Session::Options op
 int discover(const InitiatorCommand& command, Session::Options options, std::ostream& out,
              std::ostream& err) {
   base::SystemRandom random;
-  const auto run = [&]() -> std::expected<Asked, std::string> {
+  const auto run = [&](io::Duration limit) -> std::expected<Asked, std::string> {
     auto loop = io::UringLoop::open({});
     if (!loop) return std::unexpected(std::string(loop.error().what));
-    return ask_targets(**loop, random, options);
+    const io::Instant begun = (*loop)->now();
+    Asked asked = ask_targets(**loop, random, options, limit);
+    asked.took = (*loop)->now() - begun;
+    return asked;
   };
-  auto asked = run();
+  auto asked = run(kDiscoveryTimeout);
   // As LoginTest does: algorithm 7 is SHA1 to some targets.
   if (asked && asked->end.retry_without_sha256) {
     options.login.chap->algorithms.sha256 = false;
-    asked = run();
+    asked = run(kDiscoveryTimeout - asked->took);
   }
   if (!asked) return fail(command, asked.error(), kExitRefused, out, err);
   const std::string portal = options.portal.to_string();
@@ -195,13 +199,20 @@ int login_test(const InitiatorCommand& command, std::vector<Session::Options> po
   if (!loop) return fail(command, loop.error().what, kExitRefused, out, err);
   std::optional<uint64_t> lun;
   if (command.lun) lun = uint64_t{scsi::encode_lun(*command.lun)};
-  std::vector<LoginTest::PortalResult> results;
-  LoginTest test(**loop, **loop, random, std::move(portals), lun,
-                 [&](std::vector<LoginTest::PortalResult> made) noexcept {
-                   results = std::move(made);
-                   (*loop)->stop();
-                 });
-  (*loop)->post([&test]() noexcept { test.start(); });
+  // All at a time: portals that do not answer must not add up.
+  std::vector<LoginTest::PortalResult> results(portals.size());
+  std::vector<std::unique_ptr<LoginTest>> tests;
+  size_t open = portals.size();
+  for (size_t i = 0; i < portals.size(); ++i) {
+    tests.push_back(std::make_unique<LoginTest>(**loop, **loop, random, std::move(portals[i]), lun,
+                                                [&, i](LoginTest::PortalResult made) noexcept {
+                                                  results[i] = std::move(made);
+                                                  if (--open == 0) (*loop)->stop();
+                                                }));
+  }
+  for (const auto& test : tests) {
+    (*loop)->post([test = test.get()]() noexcept { test->start(); });
+  }
   (*loop)->run();
   const std::vector<std::string> problems = problems_of(results);
   print(command, to_json(results, problems), describe(results, problems), out);

@@ -16,10 +16,12 @@ Discovery::Discovery(io::Loop& loop, io::Network& network, base::Random& random,
       done_(std::move(done)),
       targets_(base::fail(base::Errc::closed, "the discovery session ended without an answer")) {}
 
-void Discovery::start() { session_.start(); }
+void Discovery::start(io::Duration limit) {
+  loop_.start(timer_, limit);
+  session_.start();
+}
 
 void Discovery::on_up() noexcept {
-  loop_.start(timer_, kDiscoveryTimeout);
   session_.text(base::as_bytes(kAll), [this](base::Result<std::vector<uint8_t>> text) noexcept {
     if (!text.has_value()) return;  // the session's end says why
     targets_ = iscsi::parse_send_targets(*text);
@@ -27,9 +29,7 @@ void Discovery::on_up() noexcept {
   });
 }
 
-void Discovery::on_timer() noexcept {
-  session_.close(true, "SendTargets was not answered in time");
-}
+void Discovery::on_timer() noexcept { session_.close(true, "the portal did not answer in time"); }
 
 void Discovery::on_ended(const SessionEnd& end) noexcept {
   loop_.stop(timer_);

@@ -20,8 +20,8 @@ class Discovery final : public SessionEvents {
   Discovery(io::Loop& loop, io::Network& network, base::Random& random, Session::Options options,
             Done done);
 
-  // Answers once, within the options' connect and login time and kDiscoveryTimeout.
-  void start();
+  // Answers once, within that time.
+  void start(io::Duration limit = kDiscoveryTimeout);
 
  private:
   void on_up() noexcept override;

@@ -45,6 +45,8 @@ inline constexpr uint32_t kMaxTextResponses = 4096;
 inline constexpr auto kConnectTimeout = 1s;
 inline constexpr auto kLoginTimeout = 2s;
 inline constexpr auto kLogoutTimeout = 5s;
-inline constexpr auto kDiscoveryTimeout = 10s;
+// The command line answers within 2 s.
+inline constexpr auto kDiscoveryTimeout = 1800ms;
+inline constexpr auto kLoginTestTimeout = 1800ms;
 
 }  // namespace holdfast::initiator

@@ -11,11 +11,11 @@ constexpr uint32_t kMaxAttentions = 8;
 }  // namespace
 
 LoginTest::LoginTest(io::Loop& loop, io::Network& network, base::Random& random,
-                     std::vector<Session::Options> portals, std::optional<uint64_t> lun, Done done)
+                     Session::Options portal, std::optional<uint64_t> lun, Done done)
     : loop_(loop),
       network_(network),
       random_(random),
-      portals_(std::move(portals)),
+      portal_(std::move(portal)),
       lun_(lun),
       done_(std::move(done)),
       luns_(kReportBytes) {
@@ -24,33 +24,32 @@ LoginTest::LoginTest(io::Loop& loop, io::Network& network, base::Random& random,
 
 LoginTest::~LoginTest() { ASSERT(session_ == nullptr); }
 
-void LoginTest::start() { begin_portal(); }
+void LoginTest::start() {
+  result_.portal = portal_.portal.to_string();
+  loop_.start(timer_, kLoginTestTimeout);
+  log_in();
+}
+
+void LoginTest::on_timer() noexcept {
+  late_ = true;
+  if (session_ != nullptr) session_->close(true, "the target did not answer in time");
+}
 
 int64_t LoginTest::since_mark() {
   const io::Instant before = std::exchange(mark_, loop_.now());
   return std::chrono::duration_cast<std::chrono::microseconds>(mark_ - before).count();
 }
 
-void LoginTest::begin_portal() {
-  if (portal_ == portals_.size()) {
-    Done done = std::exchange(done_, nullptr);
-    return done(std::move(results_));  // may destroy this object
-  }
-  const Session::Options& options = portals_[portal_];
-  if (!retried_) {
-    results_.emplace_back();
-    results_.back().portal = options.portal.to_string();
-  }
-  results_.back().without_sha256 = retried_;
+void LoginTest::log_in() {
   mark_ = loop_.now();
-  session_ = std::make_unique<Session>(loop_, network_, random_, options, *this);
+  session_ = std::make_unique<Session>(loop_, network_, random_, portal_, *this);
   session_->start();
 }
 
-void LoginTest::on_connected() noexcept { results_.back().connect_us = since_mark(); }
+void LoginTest::on_connected() noexcept { result_.connect_us = since_mark(); }
 
 void LoginTest::on_up() noexcept {
-  PortalResult& result = results_.back();
+  PortalResult& result = result_;
   result.login_us = since_mark();
   result.logged_in = true;
   result.chap_done = session_->chap_done();
@@ -79,7 +78,7 @@ void LoginTest::report_luns() {
 
 void LoginTest::on_reported() noexcept {
   if (command_.outcome != Outcome::answered) return;  // the session's end says why
-  PortalResult& result = results_.back();
+  PortalResult& result = result_;
   if (command_.status == scsi::Status::check_condition &&
       command_.sense.key == scsi::SenseKey::unit_attention && ++attentions_ <= kMaxAttentions) {
     return report_luns();
@@ -106,7 +105,7 @@ void LoginTest::on_reported() noexcept {
 }
 
 void LoginTest::probe_next() {
-  PortalResult& result = results_.back();
+  PortalResult& result = result_;
   if (unit_ == result.units.size()) {
     mark_ = loop_.now();
     return session_->logout();
@@ -118,7 +117,7 @@ void LoginTest::probe_next() {
 }
 
 void LoginTest::take_facts(base::Result<LunFacts> facts) {
-  Unit& unit = results_.back().units[unit_++];
+  Unit& unit = result_.units[unit_++];
   unit.probe_us = since_mark();
   if (facts.has_value()) {
     unit.facts = std::move(*facts);
@@ -130,11 +129,12 @@ void LoginTest::take_facts(base::Result<LunFacts> facts) {
 }
 
 void LoginTest::on_ended(const SessionEnd& end) noexcept {
-  PortalResult& result = results_.back();
+  PortalResult& result = result_;
   // Debian's tgt takes algorithm 7 for SHA1, and so refuses a right answer.
-  retried_ = end.retry_without_sha256;
-  if (retried_) {
-    portals_[portal_].login.chap->algorithms.sha256 = false;
+  const bool again = end.retry_without_sha256 && !late_;
+  if (again) {
+    result.without_sha256 = true;
+    portal_.login.chap->algorithms.sha256 = false;
   } else if (end.kind == EndKind::logged_out) {
     result.logout_us = since_mark();
   } else if (end.kind == EndKind::redirected) {
@@ -146,16 +146,18 @@ void LoginTest::on_ended(const SessionEnd& end) noexcept {
     }
   }
   // Not from within it.
-  loop_.post([this, session = std::move(session_)]() mutable noexcept {
+  loop_.post([this, again, session = std::move(session_)]() mutable noexcept {
     session.reset();
-    on_gone();
+    on_gone(again);
   });
 }
 
-void LoginTest::on_gone() noexcept {
+void LoginTest::on_gone(bool again) noexcept {
   probe_.reset();
-  if (!retried_) ++portal_;
-  begin_portal();
+  if (again && !late_) return log_in();
+  loop_.stop(timer_);
+  Done done = std::exchange(done_, nullptr);
+  done(std::move(result_));  // may destroy this object
 }
 
 }  // namespace holdfast::initiator

@@ -1,6 +1,6 @@
 #pragma once
-// Looks at a target as a path would: logs in through each portal, asks which units there are and
-// what they are, logs out. One portal after the other. Nothing is written, nothing is reserved.
+// Looks at a target as a path would: logs in through a portal, asks which units there are and what
+// they are, logs out. Nothing is written, nothing is reserved.
 //
 // Owner: the command line; one loop's, from start() until the answer.
 
@@ -40,13 +40,14 @@ class LoginTest final : public SessionEvents {
     size_t reported = 0;  // units that REPORT LUNS named
     int64_t connect_us = -1, login_us = -1, report_us = -1, logout_us = -1;
   };
-  using Done = std::move_only_function<void(std::vector<PortalResult>) noexcept>;
+  using Done = std::move_only_function<void(PortalResult) noexcept>;
 
-  // One entry a portal. `lun`: just this one, as it lies in the PDU; else all that are reported.
-  LoginTest(io::Loop& loop, io::Network& network, base::Random& random,
-            std::vector<Session::Options> portals, std::optional<uint64_t> lun, Done done);
+  // `lun`: just this one, as it lies in the PDU; else all that are reported.
+  LoginTest(io::Loop& loop, io::Network& network, base::Random& random, Session::Options portal,
+            std::optional<uint64_t> lun, Done done);
   ~LoginTest() override;
 
+  // Answers once, within kLoginTestTimeout; may be destroyed then.
   void start();
 
  private:
@@ -54,28 +55,29 @@ class LoginTest final : public SessionEvents {
   void on_up() noexcept override;
   void on_ended(const SessionEnd& end) noexcept override;
 
-  void begin_portal();
+  void log_in();
+  void on_timer() noexcept;
   void report_luns();
   void on_reported() noexcept;
   void probe_next();
   void take_facts(base::Result<LunFacts> facts);
   int64_t since_mark();
-  void on_gone() noexcept;  // the session's end has been left behind
+  void on_gone(bool again) noexcept;  // the session's end has been left behind
 
   io::Loop& loop_;
   io::Network& network_;
   base::Random& random_;
-  std::vector<Session::Options> portals_;
+  Session::Options portal_;
   std::optional<uint64_t> lun_;
   Done done_;
-  std::vector<PortalResult> results_;
+  PortalResult result_;
   std::unique_ptr<Session> session_;
   std::optional<LunProbe> probe_;
-  size_t portal_ = 0;
   size_t unit_ = 0;
-  bool retried_ = false;  // without SHA-256
+  bool late_ = false;
   uint32_t attentions_ = 0;
   io::Instant mark_{};
+  io::TimerOf<LoginTest, &LoginTest::on_timer> timer_{*this};
   std::vector<uint8_t> luns_;
   iovec part_{};
   Command command_{
