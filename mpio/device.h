@@ -145,6 +145,7 @@ class Device final : public io::SharedBlockDevice, public PathOwner, public Fenc
   bool make_task(Job& job);
   void enqueue(Task& task);
   void pump();
+  scsi::OutgoingCdb zeroes_command(Task& task, const scsi::BlockRange& range, bool fua);
   bool prepare(Task& task);  // its command; false: no buffer for its parameter data now
   void dispatch(Task& task, size_t path);
   void on_command_done(Task& task) noexcept;

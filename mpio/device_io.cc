@@ -224,6 +224,23 @@ void Device::pump() {
   }
 }
 
+// Of a task that has a block of scratch memory, unless the unit knows no WRITE SAME.
+scsi::OutgoingCdb Device::zeroes_command(Task& task, const scsi::BlockRange& range, bool fua) {
+  if (!no_write_same_) {
+    std::memset(task.scratch.data(), 0, info_.block_size);
+    const bool unmap = task.job->request->may_deallocate && provisioning_.write_same_16;
+    return scsi::build::write_same16(range, scsi::WriteSameData::one_block,
+                                     unmap && info_.can_discard, info_.block_size);
+  }
+  task.part_count = 0;
+  for (uint64_t bytes = 0; bytes < task.length;) {
+    const uint64_t part = std::min<uint64_t>(sizeof(zeroes), task.length - bytes);
+    task.parts[task.part_count++] = {zeroes, static_cast<size_t>(part)};
+    bytes += part;
+  }
+  return scsi::build::write16(range, info_.block_size, fua);
+}
+
 // The command as it is to be sent now. False: no buffer is free for its parameter data.
 bool Device::prepare(Task& task) {
   const io::BlockRequest& request = *task.job->request;
@@ -269,21 +286,8 @@ bool Device::prepare(Task& task) {
         break;
       }
       case Kind::write_zeroes:
-        if (no_write_same_) {
-          task.part_count = 0;
-          for (uint64_t bytes = 0; bytes < task.length;) {
-            const uint64_t part = std::min<uint64_t>(sizeof(zeroes), task.length - bytes);
-            task.parts[task.part_count++] = {zeroes, static_cast<size_t>(part)};
-            bytes += part;
-          }
-          cdb = scsi::build::write16(range, block, fua);
-        } else {
-          if (!scratch(block)) return false;
-          std::memset(task.scratch.data(), 0, block);
-          cdb = scsi::build::write_same16(
-              range, scsi::WriteSameData::one_block,
-              request.may_deallocate && provisioning_.write_same_16 && info_.can_discard, block);
-        }
+        if (!no_write_same_ && !scratch(block)) return false;
+        cdb = zeroes_command(task, range, fua);
         break;
       case Kind::status:
         if (!scratch(kLbaStatusBytes)) return false;

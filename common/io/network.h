@@ -91,9 +91,9 @@ class Network {
 
   // A listening socket, non-blocking, close-on-exec, SO_REUSEADDR.
   virtual base::Result<Socket> listen(const Endpoint& endpoint) = 0;
-  // A listening Unix socket, in a folder that is made if absent. Its file has the mode before anyone
-  // can connect. The file of a dead process is replaced, one in use is not (Errc::busy), nor anything that is no socket. The caller
-  // removes it with unlink_unix() before it closes the listener.
+  // A listening Unix socket; its folder is made if absent, and its file has the mode before anyone
+  // can connect. The file of a dead process is replaced, one in use is not (Errc::busy), nor what
+  // is no socket. The caller removes it with unlink_unix() before it closes the listener.
   virtual base::Result<Socket> listen_unix(const std::string& path, uint32_t mode) = 0;
   virtual void unlink_unix(const std::string& path) = 0;
   // Completes with the new Socket. TCP_NODELAY is set on it where it is TCP.

@@ -140,7 +140,7 @@ TEST(MpioConfig, DigestsAndThreadsOfADevice) {
 
 TEST(MpioConfig, BuffersHoldTheLargestRequest) {
   EXPECT_THAT(error(with("io_threads = 2", "buffer_memory = \"31MiB\"")),
-              HasSubstr("m.toml:4: `buffer_memory` (of each thread) must be from 32 MiB"));
+              HasSubstr("m.toml:4: `buffer_memory` (of each thread) must be from 32MiB"));
 }
 
 TEST(MpioConfig, PortalsAreAddresses) {
