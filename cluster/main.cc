@@ -1,6 +1,7 @@
 // holdfast <noun> <verb>: the command line of all parts.
 
 #include <poll.h>
+#include <unistd.h>
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
@@ -68,11 +69,12 @@ int main(int argc, char** argv) {
         std::cout, std::cerr);
   }
   if (path_noun->parsed()) {
-    return mpio::run_path_command(path_command,
-                                  daemon::control_exchange("holdfast-mpiod", mpio::kCliDeadline),
-                                  {.out = std::cout, .err = std::cerr, .pause = [](uint32_t ms) {
-                                     ::poll(nullptr, 0, static_cast<int>(ms));
-                                   }});
+    return mpio::run_path_command(
+        path_command, daemon::control_exchange("holdfast-mpiod", mpio::kCliDeadline),
+        {.out = std::cout,
+         .err = std::cerr,
+         .pause = [](uint32_t ms) { ::poll(nullptr, 0, static_cast<int>(ms)); },
+         .is_tty = ::isatty(STDOUT_FILENO) == 1});
   }
   if (initiator_noun->parsed()) {
     return initiator::run_initiator_command(initiator_command, std::cout, std::cerr);

@@ -5,6 +5,7 @@
 
 #include <array>
 #include <expected>
+#include <filesystem>
 #include <nlohmann/json.hpp>
 #include <ostream>
 
@@ -46,7 +47,9 @@ std::string default_name() {
 
 std::expected<iscsi::ChapAccount, std::string> account(const std::string& user,
                                                        const std::string& file) {
-  daemon::ChapConfig config{.user = user, .secret_file = file};
+  std::error_code ignored;  // reading it says it better
+  daemon::ChapConfig config{.user = user,
+                            .secret_file = std::filesystem::absolute(file, ignored).string()};
   if (const auto problem = daemon::chap_user_problem(user)) return std::unexpected(*problem);
   if (const auto problem = daemon::read_secret(config)) return std::unexpected(*problem);
   auto secret = iscsi::ChapSecret::create(base::as_bytes(std::string_view(config.secret)));
@@ -183,7 +186,7 @@ int discover(const InitiatorCommand& command, Session::Options options, std::ost
     const SessionEnd& end = asked->end;
     return fail(command,
                 fmt::format("{}: {}{}", portal, *end.why != '\0' ? end.why : to_string(end.kind),
-                            end.kind == EndKind::login_refused
+                            end.kind == EndKind::login_refused && end.chap_refused
                                 ? fmt::format(" ({})", iscsi::to_string(end.status))
                                 : ""),
                 kExitRefused, out, err);

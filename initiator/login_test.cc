@@ -141,7 +141,7 @@ void LoginTest::on_ended(const SessionEnd& end) noexcept {
     result.problem = "the target sends us to " + end.redirect.to_string();
   } else {
     result.problem = *end.why != '\0' ? end.why : to_string(end.kind);
-    if (end.kind == EndKind::login_refused) {
+    if (end.kind == EndKind::login_refused && end.chap_refused) {
       result.problem += std::string(" (") + iscsi::to_string(end.status) + ")";
     }
   }

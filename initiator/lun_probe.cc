@@ -122,6 +122,9 @@ void LunProbe::on_done() noexcept {
     if (command_.sense.key == SenseKey::not_ready) {
       return finish(base::fail(Errc::busy, "the unit is not ready"));
     }
+    if (command_.sense.asc == 0x25) {
+      return finish(base::fail(Errc::not_found, "there is no such LUN for this initiator"));
+    }
     return finish(base::fail(Errc::unsupported, "the unit refuses what every disk has to answer"));
   }
   if (command_.status == scsi::Status::reservation_conflict) {

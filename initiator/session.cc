@@ -217,9 +217,13 @@ void Session::act_on_login(iscsi::LoginClient::Next next) {
       end_.status = login_->status();
       end_.chap_refused = login_->chap_refused();
       end_.retry_without_sha256 = login_->may_retry_without_sha256();
-      return end(EndKind::login_refused, end_.chap_refused
-                                             ? "the target refused our CHAP user or secret"
-                                             : iscsi::to_string(login_->status()));
+      if (end_.chap_refused) {
+        return end(EndKind::login_refused, "the target refused our CHAP user or secret");
+      }
+      if (end_.status == iscsi::LoginStatus::authentication_failure && !options_.login.chap) {
+        return end(EndKind::login_refused, "the target wants CHAP, and no `chap` is configured");
+      }
+      return end(EndKind::login_refused, iscsi::to_string(end_.status));
     case Next::failed:
       return end(EndKind::login_failed, login_->reason());
   }

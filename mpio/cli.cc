@@ -105,7 +105,7 @@ int top(const PathCommand& command, const daemon::Exchange& exchange, Terminal& 
       terminal.out << to_line(made);
     } else {
       // Home and clear: a table in place, unless just one is wanted.
-      if (command.count != 1) terminal.out << "\x1b[H\x1b[2J";
+      if (command.count != 1 && terminal.is_tty) terminal.out << "\x1b[H\x1b[2J";
       terminal.out << describe_rates(made);
     }
     terminal.out.flush();

@@ -44,6 +44,7 @@ struct Terminal {
   std::ostream& out;
   std::ostream& err;
   std::function<void(uint32_t ms)> pause;  // between the tables of `top`
+  bool is_tty = false;                     // each table of it takes the place of the one before
 };
 
 // Returns the exit status.

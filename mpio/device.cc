@@ -21,12 +21,14 @@ Device::Device(const Path::Services& services, io::BufferPool& buffers, DeviceOp
       flights_(options_.paths.size()),
       selector_(make_selector(options_.policy, services.random.next())),
       judge_(services.loop.now()),
+      failed_at_(options_.paths.size()),
       queue_limits_(options_.paths.size()),
       slow_start_(options_.paths.size(), kSlowStart),
       cleared_(options_.paths.size()),
       reservations_(std::make_unique<Reservations>(*this, services.loop)) {
   ASSERT(!options_.paths.empty() && options_.paths.size() <= kMaxPaths);
   for (size_t i = 0; i < options_.paths.size(); ++i) {
+    options_.paths[i].device = options_.name;
     noted_.push_back({.traces = options_.paths[i].traces});
     loads_[i].order = static_cast<uint16_t>(i);
     loads_[i].limit = kSlowStart;

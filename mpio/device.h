@@ -209,6 +209,7 @@ class Device final : public io::SharedBlockDevice, public PathOwner, public Fenc
 
   // device_health.cc
   void judge_paths();
+  void judge_failures();
   void ask_for_commands(Path& path);
   void ask_silent_commands();
   void on_marginal_probe() noexcept;
@@ -235,6 +236,7 @@ class Device final : public io::SharedBlockDevice, public PathOwner, public Fenc
   RetryBudget retry_budget_;
   AttentionFilter attentions_;
   MarginalJudge judge_;
+  std::vector<std::optional<io::Instant>> failed_at_;  // by path: not judged yet
   std::vector<std::unique_ptr<GhostWatch>> ghost_watches_;
   std::vector<QueueLimit> queue_limits_;  // by path
   std::vector<uint32_t> slow_start_;      // by path

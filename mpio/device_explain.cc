@@ -53,6 +53,10 @@ void explain_path(const DeviceStatus& device, const PathStatus& path, Lines& out
   const auto better = std::ranges::any_of(device.paths, [&](const PathStatus& other) {
     return other.carries_io && other.rank < path.rank;
   });
+  if (path.tier == "unusable") {
+    out.push_back(head + since + ": it carries nothing as long as the target says " + path.alua);
+    return;
+  }
   std::string use = "it carries requests";
   if (better) {
     use =
@@ -130,6 +134,16 @@ Lines warnings(const DeviceStatus& device) {
   }
   if (device.paths.size() > 1 && all_sources && sources.size() == 1) {
     out.push_back("all paths leave by one address of this host");
+  }
+  for (const PathStatus& path : device.paths) {
+    if (all_sources && sources.size() == 1) break;  // said
+    const std::string from = path.source.empty() ? "" : subnet_of(path.source);
+    if (from.empty() || from == subnet_of(host_of(path.portal)) || !subnets.contains(from))
+      continue;
+    out.push_back(
+        fmt::format("path {} leaves from {}, which is in the subnet of another portal: are "
+                    "sources exchanged? One cable may carry all paths",
+                    path.name, path.source));
   }
   if (groups.size() > 1) {
     out.push_back(

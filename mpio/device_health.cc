@@ -14,7 +14,21 @@ constexpr const char* kLog = "mpio";
 
 }  // namespace
 
+// A path is the worse for a failure only if a sibling held out: when the target goes all fail.
+void Device::judge_failures() {
+  const io::Instant now = services_.loop.now();
+  for (size_t i = 0; i < paths_.size(); ++i) {
+    if (!failed_at_[i] || now - *failed_at_[i] < kFailTogether) continue;
+    const io::Instant at = *std::exchange(failed_at_[i], std::nullopt);
+    const bool alone = std::ranges::any_of(paths_, [&](const auto& other) {
+      return other->index() != i && other->carries_io() && other->machine().since() < at;
+    });
+    if (alone) judge_.on_failed(i, at);
+  }
+}
+
 void Device::judge_paths() {
+  judge_failures();
   const io::Instant now = services_.loop.now();
   if (now < judge_.next()) return;
   std::array<MarginalInput, kMaxPaths> inputs;

@@ -81,7 +81,11 @@ void Device::on_path_up(Path& path) noexcept {
 
 void Device::on_path_down(Path& path) noexcept {
   ++counters_.failovers;
-  if (path.state() == PathState::failed) judge_.on_failed(path.index(), services_.loop.now());
+  if (path.state() == PathState::failed) {
+    LOG_WARNING(kLog, "{}: path {} is lost: {}", options_.name, path.settings().name,
+                path.machine().reason());
+    failed_at_[path.index()] = services_.loop.now();
+  }
   path.load().tier = PathTier::unusable;
   tell(io::BlockEvent::Kind::path_failed, path.settings().name.c_str(), path.machine().reason());
   for (size_t i = 0; i < fences_.size(); ++i) fences_[i]->on_survivors_changed();

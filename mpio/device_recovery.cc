@@ -399,10 +399,13 @@ void Device::update_no_path() {
     no_path_since_.reset();
     no_path_expired_ = false;
     services_.loop.stop(no_path_timer_);
+    for (const auto& path : paths_) path->set_urgent(false);
     LOG_INFO(kLog, "{}: a path is usable", options_.name);
     tell(io::BlockEvent::Kind::paths_back);
   } else if (!usable && !no_path_since_.has_value()) {
     no_path_since_ = services_.loop.now();
+    for (const auto& path : paths_) path->set_urgent(true);
+    if (stopping_) return;
     services_.loop.start(no_path_timer_, options_.no_path_timeout);
     if (!known()) return;
     ++counters_.path_losses;
@@ -415,6 +418,11 @@ void Device::update_no_path() {
 void Device::on_no_path_timeout() noexcept {
   if (!no_path_since_.has_value() || !known()) return;
   no_path_expired_ = true;
+  if (jobs_in_use_ == 0) {
+    LOG_WARNING(kLog, "{}: no path for {} s: requests end with an error at once", options_.name,
+                std::chrono::duration_cast<std::chrono::seconds>(options_.no_path_timeout).count());
+    return;
+  }
   LOG_ERROR(kLog, "{}: no path for {} s: {} waiting requests end with an error", options_.name,
             std::chrono::duration_cast<std::chrono::seconds>(options_.no_path_timeout).count(),
             jobs_in_use_);

@@ -80,7 +80,10 @@ void Fence::on_timer() noexcept {
         kLog,
         "{}: its writes are still of unknown fate, and what overlaps them waits: the target, or "
         "the disk behind it, has not ended them (step {}; {})",
-        name(), to_string(plan_.step()), *failure_ == '\0' ? "no answer yet" : failure_);
+        name(), to_string(plan_.step()),
+        owner_.survivor(dead_) == nullptr ? "no path reaches the target to ask it"
+        : *failure_ == '\0'               ? "no answer yet"
+                                          : failure_);
   }
   // What is under way is given up; its answer, should it come, is noted.
   cancel_login();

@@ -11,13 +11,18 @@ using namespace std::chrono_literals;
 
 // A choice looks at every path: 64 keep it under a microsecond, and no site has as many.
 inline constexpr size_t kMaxPaths = 64;
-// The time line that `path list` shows. A path that flaps every two seconds fills it in a minute.
+// Transitions kept; `path list --json` shows the latest. A path that flaps every two seconds fills
+// it in a minute.
 inline constexpr size_t kPathHistory = 64;
 
 // Reconnecting: soon after the first failure, then seldom enough not to trouble a target that is
 // starting. The spread keeps the hosts of a cluster from returning in one moment.
 inline constexpr auto kFirstBackoff = 250ms;
 inline constexpr auto kLongestBackoff = 10s;
+// While no path of the device is usable, requests wait for the first that is.
+inline constexpr auto kUrgentBackoff = 1s;
+// Paths that are lost within this time of each other had one cause.
+inline constexpr auto kFailTogether = 1s;
 inline constexpr uint32_t kBackoffSpreadPercent = 20;
 // A path that has been in service for so long begins again at the first back-off.
 inline constexpr auto kStableService = 10s;

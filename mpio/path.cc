@@ -61,6 +61,14 @@ void Path::set_profile(const Profile& profile) {
   if (detector_.has_value()) detector_->set_profile(profile);
 }
 
+void Path::set_urgent(bool urgent) {
+  machine_.set_urgent(urgent);
+  const io::Instant soon = services_.loop.now() + kUrgentBackoff;
+  if (urgent && state() == PathState::backoff && timer_.armed() && timer_.deadline > soon) {
+    services_.loop.start(timer_, kUrgentBackoff);
+  }
+}
+
 // --- the state machine ---
 
 void Path::follow_up(PathEvent event, const char* why) { pending_.push_back({event, why}); }
@@ -75,8 +83,8 @@ void Path::apply(PathEvent event, const char* why) {
     const PathState before = state();
     const PathEffects effects = machine_.step(next.event, services_.loop.now(), next.why);
     if (state() != before) {
-      LOG_INFO(kLog, "path {}: {} -> {}: {}", settings_.name, to_string(before), to_string(state()),
-               machine_.reason());
+      LOG_INFO(kLog, "{}: path {}: {} -> {}: {}", settings_.device, settings_.name,
+               to_string(before), to_string(state()), machine_.reason());
     }
     carry_out(effects);
     if (state() != before) owner_.on_path_state(*this);

@@ -25,7 +25,8 @@ namespace holdfast::mpio {
 class Path;
 
 struct PathSettings {
-  std::string name;  // "10.1.0.10:3260", unique in its device
+  std::string name;    // "10.1.0.10:3260", unique in its device
+  std::string device;  // its name, for the log; filled in by the device
   initiator::Session::Options session;
   uint64_t lun = 0;  // the field
   // Where it is durable that its sessions may carry I/O: DeviceOptions::note.
@@ -84,6 +85,8 @@ class Path final : public initiator::SessionEvents {
   void fenced() {
     if (state() == PathState::fencing) apply(PathEvent::fence_done);
   }
+  // No path of the device is usable: tries again sooner, also when it is waiting already.
+  void set_urgent(bool urgent);
   void set_profile(const Profile& profile);
   // Asks the unit anew what it is, while I/O goes on: size, limits, access state.
   void refresh();

@@ -358,7 +358,7 @@ io::Duration PathMachine::timer_of(PathState state) {
 io::Duration PathMachine::next_backoff() {
   io::Duration wait = kFirstBackoff;
   for (uint32_t i = 0; i < attempts_ && wait < kLongestBackoff; ++i) wait *= 2;
-  wait = std::min<io::Duration>(wait, kLongestBackoff);
+  wait = std::min(wait, longest_backoff());
   ++attempts_;
   // In thousandths of the wait, from -spread to +spread.
   const uint64_t spread = uint64_t{kBackoffSpreadPercent} * 10;

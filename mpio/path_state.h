@@ -123,6 +123,7 @@ class PathMachine {
   // `why` is static text; null: the event's own words.
   PathEffects step(PathEvent event, io::Instant now, const char* why = nullptr);
   void set_profile(const Profile& profile) { profile_ = &profile; }  // from the next state on
+  void set_urgent(bool urgent) { urgent_ = urgent; }                 // from the next back-off on
 
   PathState state() const { return state_; }
   io::Instant since() const { return since_; }
@@ -142,6 +143,7 @@ class PathMachine {
   PathEffects enter(PathState next, io::Instant now, const char* why);
   io::Duration timer_of(PathState state);
   io::Duration next_backoff();
+  io::Duration longest_backoff() const { return urgent_ ? kUrgentBackoff : kLongestBackoff; }
 
   const Profile* profile_;
   base::Random* random_;
@@ -157,6 +159,7 @@ class PathMachine {
   const char* rejected_why_ = "";
   const char* evicted_why_ = "";
   bool quarantined_ = false;  // marginal, also across sessions
+  bool urgent_ = false;
   uint32_t attempts_ = 0;
   uint64_t failures_ = 0;
   std::array<PathTransition, kPathHistory> history_{};

@@ -13,7 +13,7 @@ constexpr std::array kTargets = {
                             .unit_reset_waits = Known::yes,
                             .preempt_drains = Known::yes},
               .tested = true,
-              .note = "docs/architecture.md, promise 2; its system tests use a slow disk"},
+              .note = "its own tests with slow disks show that it waits"},
     // Seen with writes that hang in tgt 1.0.85 (tests/system/tgt_test.py): they land after
     // reinstatement, and not after the reset that followed. PREEMPT AND ABORT is refused.
     TargetRow{

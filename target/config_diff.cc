@@ -222,8 +222,10 @@ class Diff {
     }
     for (const InitiatorConfig& before : old.initiators) {
       if (find_by(target.initiators, &InitiatorConfig::name, before.name) != nullptr) continue;
-      say(fmt::format("target {}: {} may no longer log in; its sessions end", target.name,
-                      who(before)));
+      const bool any = find_by(target.initiators, &InitiatorConfig::name, "*") != nullptr;
+      say(fmt::format("target {}: {} {}", target.name, who(before),
+                      any ? "has no entry of its own any more: it is let in as any initiator"
+                          : "may no longer log in; its sessions end"));
     }
   }
 

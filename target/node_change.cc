@@ -107,7 +107,8 @@ void NodeChange::on_opened(base::Result<std::shared_ptr<io::Backing>> backing) {
 
 void NodeChange::prepare_portals() {
   if (plan_.config) {
-    const std::vector<std::string> problems = node_.portals.prepare(portals_of(*plan_.config));
+    const std::vector<std::string> problems =
+        node_.portals.prepare(portals_of(*plan_.config), false);
     if (!problems.empty()) return fail(fmt::format("{}", fmt::join(problems, "; ")));
   }
   store();

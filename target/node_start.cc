@@ -117,7 +117,7 @@ void NodeStart::on_wait_over() noexcept {
 
 void NodeStart::listen() {
   node_.loop().stop(wait_);
-  problems_ = node_.portals.prepare(portals_of(node_.config));
+  problems_ = node_.portals.prepare(portals_of(node_.config), true);
   if (!problems_.empty()) return fail();
   publish();
 }

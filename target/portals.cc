@@ -44,7 +44,8 @@ Portals::Listener* Portals::find(const io::Endpoint& endpoint) {
   return nullptr;
 }
 
-std::vector<std::string> Portals::prepare(const std::vector<Portal>& wanted) {
+std::vector<std::string> Portals::prepare(const std::vector<Portal>& wanted,
+                                          bool wait_for_addresses) {
   ASSERT(prepared_.empty());
   std::vector<std::string> problems;
   for (const Portal& portal : wanted) {
@@ -55,6 +56,11 @@ std::vector<std::string> Portals::prepare(const std::vector<Portal>& wanted) {
       continue;
     }
     const base::Error& error = socket.error();
+    if (wait_for_addresses && error.sys == EADDRNOTAVAIL) {
+      prepared_.push_back(std::make_unique<Listener>(*this, portal, io::kNoSocket));
+      prepared_.back()->trouble = error.sys;
+      continue;
+    }
     std::string why = error.what;
     if (error.sys == EACCES || error.sys == EPERM) {
       why = "no permission: ports below 1024 need root or CAP_NET_BIND_SERVICE";
@@ -64,13 +70,19 @@ std::vector<std::string> Portals::prepare(const std::vector<Portal>& wanted) {
     problems.push_back(fmt::format("portal {} of portal group {} cannot be listened on: {}",
                                    portal.endpoint.to_string(), portal.portal_group_tag, why));
   }
+  const auto absent = [](const auto& each) { return each->socket == io::kNoSocket; };
+  if (wait_for_addresses && !prepared_.empty() && std::ranges::all_of(prepared_, absent)) {
+    problems.push_back("this host has none of the portals' addresses");
+  }
   if (!problems.empty()) rollback();
   wanted_ = wanted;
   return problems;
 }
 
 void Portals::rollback() {
-  for (const auto& listener : prepared_) network_.close(listener->socket);
+  for (const auto& listener : prepared_) {
+    if (listener->socket != io::kNoSocket) network_.close(listener->socket);
+  }
   prepared_.clear();
 }
 
@@ -84,15 +96,36 @@ void Portals::commit() {
     }
   }
   for (auto& listener : prepared_) {
-    LOG_INFO(kLog, "listening: portal={} tag={}", listener->portal.endpoint.to_string(),
-             listener->portal.portal_group_tag);
-    accept(*listener);
+    if (listener->socket == io::kNoSocket) {
+      LOG_WARNING(
+          kLog, "not listening: portal={}: this host does not have the address; it is tried again",
+          listener->portal.endpoint.to_string());
+      loop_.start(listener->retry, kAddressRetry);
+    } else {
+      LOG_INFO(kLog, "listening: portal={} tag={}", listener->portal.endpoint.to_string(),
+               listener->portal.portal_group_tag);
+      accept(*listener);
+    }
     listeners_.push_back(std::move(listener));
   }
   prepared_.clear();
 }
 
 void Portals::accept(Listener& listener) { network_.accept(listener.accept_op, listener.socket); }
+
+void Portals::on_retry(Listener& listener) {
+  if (listener.socket != io::kNoSocket) return accept(listener);
+  const base::Result<io::Socket> socket = network_.listen(listener.portal.endpoint);
+  if (!socket.has_value()) {
+    listener.trouble = socket.error().sys;
+    return loop_.start(listener.retry, kAddressRetry);
+  }
+  listener.socket = *socket;
+  listener.trouble = 0;
+  LOG_INFO(kLog, "listening: portal={} tag={}", listener.portal.endpoint.to_string(),
+           listener.portal.portal_group_tag);
+  accept(listener);
+}
 
 void Portals::on_accepted(Listener& listener, int32_t result) {
   if (listener.closing) {
@@ -189,7 +222,7 @@ void Portals::begin_close(Listener& listener) {
 }
 
 void Portals::end_close(Listener& listener) {
-  network_.close(listener.socket);
+  if (listener.socket != io::kNoSocket) network_.close(listener.socket);
   std::erase_if(listeners_, [&](const auto& entry) { return entry.get() == &listener; });
   if (listeners_.empty() && on_closed_) std::exchange(on_closed_, {})();
 }
@@ -212,7 +245,9 @@ std::vector<PortalStatus> Portals::status() const {
                         .portal_group_tag = listener->portal.portal_group_tag,
                         .state = "listening"};
     if (listener->trouble != 0) {
-      status.state = fmt::format("failed: {}", std::strerror(listener->trouble));
+      status.state = fmt::format("failed: {}", listener->trouble == EADDRNOTAVAIL
+                                                   ? "this host does not have the address now"
+                                                   : std::strerror(listener->trouble));
     }
     all.push_back(std::move(status));
   }

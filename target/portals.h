@@ -15,6 +15,8 @@ namespace holdfast::target {
 
 // Out of file descriptors: only the end of some connection helps, so asking again at once is vain.
 inline constexpr io::Duration kAcceptRetry = std::chrono::milliseconds(100);
+// An address may come back.
+inline constexpr io::Duration kAddressRetry = std::chrono::seconds(2);
 // A descriptor is about to be free, and others wait in the backlog.
 inline constexpr io::Duration kAcceptRetryAfterDrop = std::chrono::milliseconds(2);
 
@@ -40,7 +42,9 @@ class Portals {
   // ones without accepting on them; what it could not bind is said in the sentences it returns, and
   // then nothing is kept. commit() goes over to the prepared set: accepts on the new ones, closes
   // those that are no longer wanted; rollback() gives the new ones up.
-  std::vector<std::string> prepare(const std::vector<Portal>& wanted);
+  // `wait_for_addresses`: a portal whose address this host lacks at present, as when a card has
+  // failed, is taken all the same, unless all are so; it is tried until it can be had.
+  std::vector<std::string> prepare(const std::vector<Portal>& wanted, bool wait_for_addresses);
   void commit();
   void rollback();
 
@@ -56,7 +60,7 @@ class Portals {
     Listener(Portals& all, Portal where, io::Socket listening)
         : portals(all), portal(where), socket(listening) {}
     void on_accepted(int32_t result) noexcept { portals.on_accepted(*this, result); }
-    void on_retry() noexcept { portals.accept(*this); }
+    void on_retry() noexcept { portals.on_retry(*this); }
 
     Portals& portals;
     Portal portal;
@@ -74,6 +78,7 @@ class Portals {
 
   Listener* find(const io::Endpoint& endpoint);
   void accept(Listener& listener);
+  void on_retry(Listener& listener);
   void on_accepted(Listener& listener, int32_t result);
   void place(io::Socket socket, uint16_t portal_group_tag);
   bool drop_oldest_login();

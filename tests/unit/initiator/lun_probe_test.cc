@@ -181,8 +181,15 @@ TEST_F(LunProbeTest, NoDiskAtThisLun) {
 TEST_F(LunProbeTest, AUnitThatRefusesWhatIsMandatory) {
   begin();
   respond(question(0x00));
-  respond_check(question(0x12), scsi::kLunNotSupported);
+  respond_check(question(0x12), scsi::kInvalidFieldInCdb);
   EXPECT_EQ(error(), base::Errc::unsupported);
+}
+
+TEST_F(LunProbeTest, ALunThatIsNotThere) {
+  begin();
+  respond(question(0x00));
+  respond_check(question(0x12), scsi::kLunNotSupported);
+  EXPECT_EQ(error(), base::Errc::not_found);
 }
 
 TEST_F(LunProbeTest, AnswersThatMakeNoSense) {

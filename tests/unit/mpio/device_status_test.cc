@@ -30,6 +30,10 @@ TEST(DeviceStatus, WarnsOfWhatIsNotRedundant) {
   status = sample_status();
   status.paths[1].source = status.paths[0].source;
   EXPECT_THAT(warnings(status), ElementsAre(HasSubstr("one address of this host")));
+  status = sample_status();
+  std::swap(status.paths[0].source, status.paths[1].source);
+  EXPECT_THAT(warnings(status), ElementsAre(HasSubstr("are sources exchanged?"),
+                                            HasSubstr("are sources exchanged?")));
   status.paths.pop_back();
   EXPECT_THAT(warnings(status), Contains(HasSubstr("only one portal is configured")));
 }

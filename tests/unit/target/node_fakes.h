@@ -254,6 +254,10 @@ class FakeNetwork final : public io::Network {
  public:
   explicit FakeNetwork(FakeLoop& loop) : loop_(loop) {}
   base::Result<io::Socket> listen(const io::Endpoint& endpoint) override {
+    if (absent.contains(endpoint.to_string())) {
+      return base::fail(base::Errc::invalid_argument, "this host does not have the address",
+                        EADDRNOTAVAIL);
+    }
     if (taken == endpoint.to_string()) {
       return base::fail(base::Errc::busy, "another program listens there", EADDRINUSE);
     }
@@ -298,6 +302,7 @@ class FakeNetwork final : public io::Network {
   void arrive(const std::string& portal, int32_t result) { complete(listening.at(portal), result); }
 
   std::string taken;
+  std::set<std::string> absent;  // addresses
   std::map<std::string, io::Socket> listening;
   std::map<io::Socket, io::Op*> accepting;
   std::vector<io::Socket> closed;

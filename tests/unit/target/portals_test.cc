@@ -45,6 +45,29 @@ TEST_F(PortalsTest, TooManyConnectionsAreRefused) {
   EXPECT_EQ(count("adopt 8"), 1u);
 }
 
+TEST_F(PortalsTest, AnAddressThatIsAbsentAtTheStartIsWaitedFor) {
+  network.absent = {"10.2.0.10:3260"};
+  Config config = make_config();
+  config.portal_groups[0].portals.push_back(io::Endpoint::parse("10.2.0.10:3260").value());
+  ASSERT_TRUE(start(config).has_value());
+  EXPECT_TRUE(network.listening.contains("10.1.0.10:3260"));
+  ASSERT_EQ(status().portals.size(), 2u);
+  EXPECT_THAT(status().portals[1].state, HasSubstr("does not have the address"));
+  world.advance(kAddressRetry);
+  EXPECT_FALSE(network.listening.contains("10.2.0.10:3260"));
+  network.absent.clear();
+  world.advance(kAddressRetry);
+  EXPECT_EQ(status().portals[1].state, "listening");
+  network.arrive("10.2.0.10:3260", 7);
+  world.settle();
+  EXPECT_EQ(count("adopt 7"), 1u);
+}
+
+TEST_F(PortalsTest, WithoutAnyOfItsAddressesNothingStarts) {
+  network.absent = {"10.1.0.10:3260", "10.2.0.10:3260"};
+  EXPECT_FALSE(start(make_config()).has_value());
+}
+
 TEST_F(PortalsTest, OutOfDescriptorsTheOldestLoginGivesWay) {
   start();
   shard0.load_now = {.connections = 5, .logging_in = 1};
