@@ -416,6 +416,7 @@ void Device::update_no_path() {
 }
 
 void Device::on_no_path_timeout() noexcept {
+  for (const auto& path : paths_) path->set_urgent(false);  // nobody waits any more
   if (!no_path_since_.has_value() || !known()) return;
   no_path_expired_ = true;
   if (jobs_in_use_ == 0) {

@@ -316,5 +316,51 @@ TEST_F(DeviceAllPathsDown, APathThatReturnsBeginsWithFewRequests) {
   for (Request* each : waiting) EXPECT_EQ(*each->result, int32_t{DeviceNode::kBytes});
 }
 
+// A target that is restarted: its host is there, and refuses connections.
+class DeviceTargetAway : public testing::Test {
+ protected:
+  DeviceTargetAway() {
+    target_.start();
+    node_.start();
+    EXPECT_TRUE(world_.run_until([&] { return node_.up(); }, 10s));
+  }
+  ~DeviceTargetAway() override {
+    EXPECT_TRUE(node_.stop());
+    EXPECT_TRUE(target_.stop(60s));
+  }
+
+  SimWorld world_{1};
+  SimFabric fabric_{world_, {}};
+  TargetHost target_{world_,
+                     fabric_,
+                     {.volatile_cache = false, .disks = {.volatile_cache = false}},
+                     {{.lun = 0, .path = "/disks/a", .block_size = 512, .blocks = 1024}}};
+  DeviceNode node_{world_, fabric_, {.no_path_timeout = 60s}};
+};
+
+TEST_F(DeviceTargetAway, RequestsGoOnSoonAfterItIsBackHoweverLongItWasAway) {
+  for (const Duration away : {3s, 20s, 50s}) {
+    target_.kill();
+    world_.run_for(10ms);
+    Request& read = node_.submit(Kind::read);
+    world_.run_for(away);
+    EXPECT_FALSE(read.done());
+    target_.start();
+    EXPECT_EQ(node_.finish(read, 3s), int32_t{DeviceNode::kBytes});
+    world_.run_for(1s);
+  }
+}
+
+TEST_F(DeviceTargetAway, NoPathIsTheWorseForIt) {
+  for (int i = 0; i < 5; ++i) {
+    target_.kill();
+    world_.run_for(2s);
+    target_.start();
+    EXPECT_TRUE(world_.run_until([&] { return node_.all_in(mpio::PathState::active); }, 20s));
+    world_.run_for(5s);
+    EXPECT_TRUE(node_.all_in(mpio::PathState::active)) << i;
+  }
+}
+
 }  // namespace
 }  // namespace holdfast::sim

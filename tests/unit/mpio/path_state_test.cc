@@ -109,6 +109,20 @@ TEST_F(PathMachineTest, BackoffDoublesToItsBoundWithinTheSpread) {
   }
 }
 
+TEST_F(PathMachineTest, BackoffIsShortWhileNoPathIsUsable) {
+  machine_.set_urgent(true);
+  bring_up();
+  after({Event::lost, Event::closed});
+  for (int i = 0; i < 10; ++i) {
+    ASSERT_EQ(machine_.state(), State::backoff);
+    EXPECT_LE(last_.timer, io::Duration(kUrgentBackoff) * (100 + kBackoffSpreadPercent) / 100) << i;
+    after({Event::timer, Event::attempt_failed, Event::closed});
+  }
+  machine_.set_urgent(false);
+  after({Event::timer, Event::attempt_failed, Event::closed});
+  EXPECT_GE(last_.timer, kLongestBackoff * (100 - kBackoffSpreadPercent) / 100);
+}
+
 TEST_F(PathMachineTest, BackoffsOfSeveralHostsDiffer) {
   base::SeededRandom other_random{8};
   PathMachine other(kLan, other_random, now_);
