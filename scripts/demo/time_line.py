@@ -13,7 +13,7 @@ import datetime
 import re
 import time
 
-CHANGE = re.compile(r"^(\S+) \w+ mpio: path (\S+): (\w+) -> (\w+): (.*)$")
+CHANGE = re.compile(r"^(\S+) \w+ mpio: \S+: path (\S+): (\w+) -> (\w+): (.*)$")
 FENCE = re.compile(r"^(\S+) \w+ fence: path ([^,]+), (.*: (?:fenced after|its writes are) .*)$")
 
 

@@ -334,5 +334,23 @@ class Grow(BackingCase):
         self.assertEqual(self.sizes(target), [8 * MIB] * 2)
 
 
+class WriteCache(BackingCase):
+    """`write_cache = false`: what is answered is durable, without FUA or a flush."""
+
+    def test_each_write_is_durable_before_it_is_answered(self):
+        fs = self.slowfs()
+        target = self.target(disks=[
+            Disk("cached", path=str(fs.mount / "a.img"), size="8MiB", extra={"thin": False}),
+            Disk("through", path=str(fs.mount / "b.img"), size="8MiB",
+                 extra={"thin": False, "write_cache": False})])
+        session = self.session(target)
+        session.ready(1)
+        for lun, durable in ((0, False), (1, True)):
+            with self.subTest(lun=lun):
+                before = fs.counts()["fsync"]
+                session.write(0, bytes(4096), lun=lun)
+                self.assertEqual(fs.counts()["fsync"] > before, durable)
+
+
 if __name__ == "__main__":
     case.main()

@@ -8,15 +8,14 @@
 """
 
 import re
-import subprocess
 import time
 
-from . import case
+from . import case, nbd, stamp
 from .mpiod import Device
-from .process import die_with_parent
 from .subnets import SUBNETS, Subnets
 
-BLOCK = 4096
+BLOCK = stamp.BLOCK
+WRITER = "host"
 WRITES_S = 4.0
 # "path 10.1.0.10:3260: ACTIVE -> SUSPECT: why"
 STEP = re.compile(r"path (\S+): (\w+) -> (\w+): (.*)")
@@ -39,44 +38,33 @@ class SubnetCase(case.TestCase):
         self.mpio.program = self.net.inside("host", self.mpio.program)
         self.mpio.start()
         self.both()
-        self.client = subprocess.Popen(
-            ["qemu-io", "-f", "raw", self.mpio.url("csv1")], text=True, bufsize=1,
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-            preexec_fn=die_with_parent())
-        self.addCleanup(self.end_client)
-        self.written = {}
-
-    def end_client(self):
-        self.client.kill()
-        self.client.communicate()
+        self.client = nbd.Client(self.mpio.nbd("csv1"), "csv1", deadline=60)
+        self.addCleanup(self.client.close)
+        self.written = {}  # {offset: the number of the last write there}
+        self.number = 0
 
     def both(self, deadline=20):
         self.wait_until(lambda: self.mpio.states() == ["ACTIVE", "ACTIVE"], "both paths are active",
                         deadline)
 
-    def ask(self, command) -> float:
-        """The seconds that one command of the client took; it must have worked."""
+    def write(self, offset) -> float:
+        """The seconds that it took; it must have worked."""
         began = time.monotonic()
-        print(command, file=self.client.stdin, flush=True)
-        answer = self.client.stdout.readline()
-        while "ops" not in answer:  # two lines each
-            self.assertNotIn("ail", answer, f"{command}: {answer}")
-            answer = self.client.stdout.readline()
+        self.number += 1
+        self.client.write(offset, stamp.block(offset, self.number, WRITER))
+        self.written[offset] = self.number
         return time.monotonic() - began
 
     def longest_pause(self, seconds=WRITES_S) -> float:
         """Of writes one after the other, for a while."""
-        longest, end, number = 0.0, time.monotonic() + seconds, 0
+        longest, end = 0.0, time.monotonic() + seconds
         while time.monotonic() < end:
-            number += 1
-            offset, value = number % 64 * BLOCK, number % 251 + 1
-            longest = max(longest, self.ask(f"write -P {value} {offset} {BLOCK}"))
-            self.written[offset] = value
+            longest = max(longest, self.write(self.number % 64 * BLOCK))
         return longest
 
     def check(self):
-        for offset, value in self.written.items():
-            self.ask(f"read -P {value} {offset} {BLOCK}")
+        for offset, number in self.written.items():
+            stamp.check(self.client.read(offset, BLOCK), offset, number, WRITER)
 
     def steps(self, after=0) -> list:
         """[(path, from, to, why)] since the log had so many characters."""

@@ -7,14 +7,14 @@
     writer.stop()                    AssertionError if anything was wrong
 """
 
-import hashlib
 import random
 import threading
 import time
 
-from . import nbd
+from . import nbd, stamp
 
-BLOCK = 4096
+BLOCK = stamp.BLOCK
+NAME = "writer"
 
 
 class Writer:
@@ -32,12 +32,10 @@ class Writer:
         try:
             while not self._stop.is_set():
                 offset = generator.randrange(64) * BLOCK
-                stamp = hashlib.sha256(f"{self.done} {offset}".encode()).digest()
-                data = stamp * (BLOCK // len(stamp))
+                data = stamp.block(offset, self.done, NAME)
                 self.client.write(offset, data)
                 self.written[offset] = data
-                if self.client.read(offset, BLOCK) != data:
-                    raise AssertionError(f"block {offset // BLOCK} does not hold what was written")
+                stamp.check(self.client.read(offset, BLOCK), offset, self.done, NAME)
                 self.done += 1
         except (AssertionError, nbd.Error, OSError) as problem:
             self.problem = problem
