@@ -38,7 +38,6 @@ struct DeviceConfig {
   bool header_digest = false;
   bool data_digest = false;
   uint32_t sessions_per_portal = 1;
-  uint32_t io_threads = 1;  // of the daemon, at least
   bool ghost_tracked = false;
   uint32_t ghost_hold_ms = 15'000;
   TargetOverride target_override{};

@@ -65,7 +65,8 @@ void read_portals(Section& section, DeviceConfig& device) {
                      });
 }
 
-void read_device(Section& section, const std::string& at, DeviceConfig& device) {
+void read_device(Section& section, const std::string& at, Config& config) {
+  DeviceConfig& device = config.devices.emplace_back();
   section.read("name", device.name, Need::required);
   section.read("target", device.target, Need::required);
   section.read("lun", device.lun, {.max = kMaxLun}, Need::required);
@@ -95,7 +96,9 @@ void read_device(Section& section, const std::string& at, DeviceConfig& device) 
   device.header_digest = device.data_digest = digests;
   read_choice(section, "header_digest", device.header_digest, kDigest);
   read_choice(section, "data_digest", device.data_digest, kDigest);
-  section.read("io_threads", device.io_threads, {.min = 1, .max = kMaxIoThreads});
+  uint32_t io_threads = 1;  // of the daemon, at least
+  section.read("io_threads", io_threads, {.min = 1, .max = kMaxIoThreads});
+  config.io_threads = std::max(config.io_threads, io_threads);
   section.read("sessions_per_portal", device.sessions_per_portal,
                {.min = 1, .max = kMaxSessionsPerPortal});
   read_choice(section, "ghost_mode", device.ghost_tracked,
@@ -119,11 +122,8 @@ void read_top(Section& file, Config& config) {
   file.read("state_dir", config.state_dir);
   file.read("io_threads", config.io_threads, {.min = 1, .max = kMaxIoThreads});
   file.read_size("buffer_memory", config.buffer_memory_bytes);
-  file.each_table(
-      "device", kMaxDevices, Need::optional, [&](Section& device, const std::string& at) {
-        read_device(device, at, config.devices.emplace_back());
-        config.io_threads = std::max(config.io_threads, config.devices.back().io_threads);
-      });
+  file.each_table("device", kMaxDevices, Need::optional,
+                  [&](Section& device, const std::string& at) { read_device(device, at, config); });
   file.each_table("export", kMaxExports, Need::optional, [&](Section& section, const std::string&) {
     ExportConfig& made = config.exports.emplace_back();
     section.read("device", made.device, Need::required);

@@ -146,10 +146,13 @@ void Device::on_housekeeping() noexcept {
   }
   services_.loop.start(housekeeping_timer_, kHousekeeping);
   // A device that ends has given its fences up: what they had to tell is left to the next one.
-  if (!stopping_ && ghosts_.next_expiry().value_or(io::Instant::max()) <= now) {
+  if (!stopping_ && !ghosts_.empty()) {
     std::vector<SessionId> open;
     for (const auto& fence : fences_) {
       if (!fence->plan().cleared()) open.push_back(fence->session());
+    }
+    for (const auto& path : paths_) {
+      if (path->state() == PathState::failed) open.push_back(session_of(*path));
     }
     ghosts_.clear_expired(now, open);
     release_ghost_waiters();

@@ -90,19 +90,11 @@ void Ghosts::clear_session(SessionId session) {
 
 void Ghosts::clear_expired(io::Instant now, std::span<const SessionId> open) {
   std::erase_if(ghosts_, [&](const Ghost& ghost) {
-    if (ghost.merged && open.empty() && !ghost.held_until) return true;
-    if (!ghost.held_until || *ghost.held_until > now) return false;
-    return ghost.merged ? open.empty() : std::ranges::find(open, ghost.session) == open.end();
+    if (ghost.merged) return open.empty() && (!ghost.held_until || *ghost.held_until <= now);
+    return ghost.held_until && *ghost.held_until <= now &&
+           std::ranges::find(open, ghost.session) == open.end();
   });
   find_hull();
-}
-
-std::optional<io::Instant> Ghosts::next_expiry() const {
-  std::optional<io::Instant> next;
-  for (const Ghost& ghost : ghosts_) {
-    if (ghost.held_until && (!next || *ghost.held_until < *next)) next = ghost.held_until;
-  }
-  return next;
 }
 
 void Ghosts::find_hull() {

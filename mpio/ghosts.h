@@ -106,10 +106,9 @@ class Ghosts {
 
   // Proof: the session's writes cannot land any more. Merged ghosts stay: others may be in them.
   void clear_session(SessionId session);
-  // What its time has gone by for. `open`: sessions whose fence has not ended; it decides for them,
-  // and a merged ghost stays until all have.
+  // What its time has gone by for. `open`: sessions whose fence has not ended, or has still to
+  // begin; it decides for them, and a merged ghost stays until all have.
   void clear_expired(io::Instant now, std::span<const SessionId> open);
-  std::optional<io::Instant> next_expiry() const;
 
   // Waits until nothing overlaps its range. Precondition: overlaps(waiter.range).
   void wait(GhostWaiter& waiter);

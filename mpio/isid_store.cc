@@ -349,12 +349,11 @@ std::expected<void, std::string> IsidStore::note(uint64_t isid, Traces traces) {
   return std::unexpected(fmt::format("{} knows no session {:012x}", file(), isid));
 }
 
-std::expected<void, std::string> IsidStore::close(std::span<const uint64_t> unfenced) {
+std::expected<void, std::string> IsidStore::close() {
   std::string out = fmt::format("{}\n", kClosedMagic);
   for (const auto& [owner, session] : sessions_) {
     const uint64_t isid = isid_of(session.qualifier);
-    const bool open = std::ranges::find(unfenced, isid) != unfenced.end() ||
-                      std::ranges::find(left_, isid, &LeftSession::isid) != left_.end();
+    const bool open = std::ranges::find(left_, isid, &LeftSession::isid) != left_.end();
     if (!open) out += fmt::format("{:04x}\n", session.qualifier);
   }
   return replace(closed_file(), with_checksum(std::move(out)));

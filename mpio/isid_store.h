@@ -66,8 +66,8 @@ class IsidStore {
   // Durable, before a session carries I/O at a place that is not among its traces: these are all
   // where it may have left something. After an error it has to be asked again.
   std::expected<void, std::string> note(uint64_t isid, Traces traces);
-  // The end: of all but these ISIDs, and what is left(), nothing is left behind.
-  std::expected<void, std::string> close(std::span<const uint64_t> unfenced);
+  // The end: but for what is left(), nothing is left behind.
+  std::expected<void, std::string> close();
 
   size_t count() const { return sessions_.size(); }
 

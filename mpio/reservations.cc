@@ -148,7 +148,7 @@ void Reservations::use_key(uint64_t key, Done done) {
 
 // The owner has decided: this node is not fenced.
 void Reservations::let_in() {
-  doubt_.reset();
+  doubts_.clear();
   device_.node_fenced_ = false;
   for (const auto& path : device_.paths()) path->apply(PathEvent::readmitted);
 }
@@ -210,7 +210,7 @@ void Reservations::admit(Path& path) {
                  result.has_value() ? "" : result.error().what);
       });
     }
-    if (doubt_.has_value() && doubt_->path == &path) return settle_doubt(path);
+    if (doubts_.contains(&path)) return settle_doubt(path);
     renew(path);
   });
 }
@@ -224,10 +224,7 @@ void Reservations::renew(Path& path) {
   const scsi::PrOutParameters parameters{.key = key_, .service_action_key = key_, .aptpl = true};
   run(path, scsi::build::persistent_reserve_out(scsi::ReserveOut::register_key, std::nullopt),
       &parameters, [this, &path](Result<base::Bytes> result) noexcept {
-        if (result.has_value()) {
-          doubt_.reset();  // who preempts us takes the key from all our nexuses
-          return admitted(path, PathEvent::probe_passed);
-        }
+        if (result.has_value()) return admitted(path, PathEvent::probe_passed);
         if (result.error().code == Errc::permission) return look_for_key(path);
         admitted(path, PathEvent::attempt_failed, result.error().what);
       });
@@ -236,10 +233,16 @@ void Reservations::renew(Path& path) {
 void Reservations::look_for_key(Path& path) {
   read_keys(path, [this, &path](Result<scsi::ReportedKeys> keys) noexcept {
     if (!keys.has_value()) return admitted(path, PathEvent::attempt_failed, keys.error().what);
-    // It may be there by the nexus in doubt alone, and nobody can tell: that is no leave.
-    const bool told = !doubt_.has_value() || keys->generation - doubt_->generation <= 1;
-    if (!contains(*keys) || !told) return admitted(path, PathEvent::key_missing);
-    doubt_ = Doubt{.path = &path, .generation = keys->generation};
+    if (!contains(*keys)) return admitted(path, PathEvent::key_missing);
+    // It may be there by a nexus in doubt alone, and nobody can tell: that is no leave. A path that
+    // carries I/O finds out by itself.
+    const bool told = std::ranges::all_of(
+        doubts_, [&](const auto& doubt) { return keys->generation - doubt.second <= 1; });
+    if (!told && any_path() == nullptr) return admitted(path, PathEvent::key_missing);
+    if (!told) {
+      return admitted(path, PathEvent::attempt_failed, "another path's registration is in doubt");
+    }
+    doubts_[&path] = keys->generation;
     const scsi::PrOutParameters parameters{.service_action_key = key_, .aptpl = true};
     run(path,
         scsi::build::persistent_reserve_out(scsi::ReserveOut::register_and_ignore, std::nullopt),
@@ -257,13 +260,10 @@ void Reservations::look_for_key(Path& path) {
 void Reservations::settle_doubt(Path& path) {
   read_keys(path, [this, &path](Result<scsi::ReportedKeys> keys) noexcept {
     if (!keys.has_value()) return admitted(path, PathEvent::attempt_failed, keys.error().what);
-    if (!contains(*keys)) {
-      doubt_.reset();
-      return admitted(path, PathEvent::key_missing);
-    }
-    if (keys->generation - doubt_->generation > 1) return take_back(path);
-    doubt_.reset();
-    renew(path);
+    const bool alone = keys->generation - doubts_.at(&path) <= 1;
+    if (contains(*keys) && !alone) return take_back(path);
+    doubts_.erase(&path);
+    contains(*keys) ? renew(path) : admitted(path, PathEvent::key_missing);
   });
 }
 
@@ -275,7 +275,7 @@ void Reservations::take_back(Path& path) {
         if (!result.has_value() && result.error().code != Errc::permission) {
           return admitted(path, PathEvent::attempt_failed, result.error().what);
         }
-        doubt_.reset();
+        doubts_.erase(&path);
         look_for_key(path);
       });
 }

@@ -10,8 +10,8 @@
 
 #include <deque>
 #include <functional>
+#include <map>
 #include <memory>
-#include <optional>
 #include <vector>
 
 #include "common/io/shared_block_device.h"
@@ -86,12 +86,9 @@ class Reservations {
   // The owner chose the key when no path could take it: the next one that can is not asked whether
   // it is still there.
   bool unregistered_yet_ = false;
-  // A registration of which it is not known whether somebody preempted us just before it.
-  struct Doubt {
-    const Path* path;
-    uint32_t generation;  // PRGENERATION when our key was last seen
-  };
-  std::optional<Doubt> doubt_;
+  // Paths by which we may have registered, and somebody may have preempted us just before that;
+  // with PRGENERATION when our key was last seen.
+  std::map<const Path*, uint32_t> doubts_;
   size_t registered_ = 0;  // paths, by the registration under way
   bool stopping_ = false;
   bool running_ = false;

@@ -77,7 +77,7 @@ void SessionBook::note(io::Loop& loop, uint64_t isid, std::set<SessionTrace> tra
 
 void SessionBook::close(const std::vector<DeviceRemains>& remains) {
   for (const DeviceRemains& each : remains) leave(each);
-  if (auto closed = store_->close({}); !closed) {
+  if (auto closed = store_->close(); !closed) {
     LOG_WARNING(kLog, "{}: the next start takes it that writes of this one may still land",
                 closed.error());
   }

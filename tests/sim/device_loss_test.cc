@@ -29,17 +29,29 @@ struct Found {
   Duration longest_read{0};
 };
 
+// A slow network: fewer events in the same time.
+struct Scene {
+  explicit Scene(uint64_t seed) : world(seed) {
+    target.start();
+    node.start();
+    EXPECT_TRUE(world.run_until([&] { return node.up(); }, 10s));
+  }
+  ~Scene() {
+    EXPECT_TRUE(node.stop());
+    EXPECT_TRUE(target.stop(60s));
+  }
+
+  SimWorld world;
+  SimFabric fabric{world, {.delay_min = 1ms, .delay_max = 2ms, .partial_per_million = 0}};
+  TargetHost target{
+      world, fabric, {}, {{.lun = 0, .path = "/disks/a", .block_size = 512, .blocks = 1024}}};
+  DeviceNode node{world, fabric, {}};
+};
+
 // `depth` reads under way all the time when the first path is lost; 0: idle.
 Found lose_a_path(Loss loss, uint32_t depth, Duration load) {
-  SimWorld world(1 + depth);
-  // A slow network: fewer events in the same time.
-  SimFabric fabric(world, {.delay_min = 1ms, .delay_max = 2ms, .partial_per_million = 0});
-  TargetHost target(world, fabric, {},
-                    {{.lun = 0, .path = "/disks/a", .block_size = 512, .blocks = 1024}});
-  target.start();
-  DeviceNode node(world, fabric, {});
-  node.start();
-  EXPECT_TRUE(world.run_until([&] { return node.up(); }, 10s));
+  Scene scene(1 + depth);
+  auto& [world, fabric, target, node] = scene;
   DeviceNode::Requests reads;
   for (uint32_t i = 0; i < depth; ++i) {
     reads.push_back(&node.make(DeviceNode::Kind::read));
@@ -74,8 +86,6 @@ Found lose_a_path(Loss loss, uint32_t depth, Duration load) {
     EXPECT_GE(read->result.value_or(0), 0);
     read->again = false;
   }
-  EXPECT_TRUE(node.stop());
-  EXPECT_TRUE(target.stop(60s));
   return found;
 }
 
@@ -116,14 +126,8 @@ TEST(DeviceLoss, AResetIsFoundAtOnce) {
 
 // A link that is back within the grace was no loss.
 TEST(DeviceLoss, ALinkThatBlinksIsNone) {
-  SimWorld world(1);
-  SimFabric fabric(world, {.delay_min = 1ms, .delay_max = 2ms, .partial_per_million = 0});
-  TargetHost target(world, fabric, {},
-                    {{.lun = 0, .path = "/disks/a", .block_size = 512, .blocks = 1024}});
-  target.start();
-  DeviceNode node(world, fabric, {});
-  node.start();
-  ASSERT_TRUE(world.run_until([&] { return node.up(); }, 10s));
+  Scene scene(1);
+  auto& [world, fabric, target, node] = scene;
   node.forget_told();
   fabric.set_link(kAddress, false);
   world.run_for(50ms);
@@ -132,8 +136,6 @@ TEST(DeviceLoss, ALinkThatBlinksIsNone) {
   world.run_for(5s);
   EXPECT_TRUE(node.up());
   EXPECT_TRUE(node.told().empty());
-  EXPECT_TRUE(node.stop());
-  EXPECT_TRUE(target.stop(60s));
 }
 
 }  // namespace

@@ -74,6 +74,13 @@ TEST_F(SessionLogin, AWrongSecretIsRefused) {
   EXPECT_FALSE(up_);
 }
 
+TEST_F(SessionLogin, ATargetThatWantsChapWhenWeHaveNone) {
+  demand_chap();
+  start();
+  EXPECT_EQ(ended(), EndKind::login_refused);
+  EXPECT_STREQ(end_->why, "the target wants CHAP, and no `chap` is configured");
+}
+
 TEST_F(SessionLogin, ARefusalSaysWhetherAlgorithm7MayBeTheReason) {
   demand_chap();
   give_chap("forward secret x");

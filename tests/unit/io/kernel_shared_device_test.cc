@@ -185,6 +185,19 @@ TEST_F(KernelSharedDeviceTest, ReadsKeysAndReservation) {
   EXPECT_EQ(state->type, ReservationType::write_exclusive_all_registrants);
 }
 
+TEST_F(KernelSharedDeviceTest, AKeyThatIsNotThereAnyMoreIsFoundWhenItIsAskedFor) {
+  open_scripted();
+  const auto verify = [&] { return ask([&](Done done) { device_->verify_key(std::move(done)); }); };
+  EXPECT_EQ(verify(), Errc::invalid_argument);
+  ASSERT_EQ(use_key(0x101), Errc{});  // one of those that the kernel tells
+  EXPECT_EQ(verify(), Errc{});
+  EXPECT_TRUE(events_.empty());
+  ASSERT_EQ(use_key(5), Errc{});
+  EXPECT_EQ(verify(), Errc::permission);
+  EXPECT_EQ(events_, std::vector{BlockEvent::Kind::key_lost});
+  EXPECT_EQ(run(Kind::flush, 0, 0), -EBADE);
+}
+
 TEST_F(KernelSharedDeviceTest, WhatTheKernelAnswers) {
   open_scripted();
   const std::pair<int, Errc> pairs[] = {

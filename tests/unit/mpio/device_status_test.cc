@@ -60,6 +60,11 @@ TEST(DeviceStatus, ExplainsEachPath) {
   DeviceStatus status = sample_status();
   const auto line = [&] { return explain(status)[1]; };  // of the first path
   EXPECT_THAT(line(), HasSubstr("it carries requests; the target says active/optimized"));
+  const std::string tier = std::exchange(status.paths[0].tier, "unusable");
+  const std::string alua = std::exchange(status.paths[0].alua, "standby");
+  EXPECT_THAT(line(), HasSubstr("it carries nothing as long as the target says standby"));
+  status.paths[0].tier = tier;
+  status.paths[0].alua = alua;
   status.paths[0].weight_permille = 0;
   EXPECT_THAT(line(), HasSubstr("kept idle until it has been stable"));
   status.paths[0].weight_permille = 300;

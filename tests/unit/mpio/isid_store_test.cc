@@ -162,7 +162,8 @@ class LeftSessionsTest : public IsidStoreTest {
     const auto store = open();
     ASSERT_TRUE(store->begin().has_value());
     for (const LeftSession& each : std::vector(store->left())) store->fenced(each);
-    ASSERT_TRUE(store->close(unfenced).has_value());
+    store->leave(unfenced);
+    ASSERT_TRUE(store->close().has_value());
   }
 
   std::array<IsidStore::Owner, 3> owners_ = {
@@ -204,7 +205,7 @@ TEST_F(LeftSessionsTest, WhatIsFencedIsLeftNoMore) {
     for (const LeftSession& each : all) {
       if (each.trace != kNameless) store->fenced(each);
     }
-    ASSERT_TRUE(store->close({}).has_value());
+    ASSERT_TRUE(store->close().has_value());
   }
   // All of a session, as one of its places is open.
   EXPECT_THAT(left(), ElementsAre(isids_[1], isids_[1]));

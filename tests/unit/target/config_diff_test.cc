@@ -159,6 +159,10 @@ TEST(ConfigDiff, AccessIsDescribedWithoutSecrets) {
   }
   const ConfigDiff back = diff_configs(wanted, running, {});
   EXPECT_THAT(back.sentences, Contains(HasSubstr("any initiator may no longer log in")));
+  // Whoever loses its own entry beside one for all is let in by that.
+  wanted.targets[0].initiators = {other};
+  EXPECT_THAT(diff_configs(running, wanted, {}).sentences,
+              Contains(HasSubstr("has no entry of its own any more: it is let in as any")));
 }
 
 TEST(ConfigConflicts, DisksOfTheCommandLine) {

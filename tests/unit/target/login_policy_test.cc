@@ -111,5 +111,24 @@ TEST_F(LoginPolicyTest, AuthenticationThatIsAddedMeanwhileIsNotSkipped) {
   EXPECT_TRUE(asking.obstacle_now(now).has_value());
 }
 
+// It would come to itself there.
+TEST(TargetDirectoryTest, NoOtherHostIsToldOfALoopbackPortal) {
+  NodeMap map = make_map();
+  map.portal_groups[0].portals.push_back(endpoint("127.0.0.1:3260"));
+  map.targets[0].initiators[0].addresses.clear();
+  const auto told = [&map](const char* peer) {
+    TargetDirectory directory([&map] { return std::make_shared<NodeMap>(map); }, kHost,
+                              endpoint(peer));
+    std::vector<uint8_t> text;
+    iscsi::TextKeyWriter keys(text, 4096);
+    iscsi::TargetListWriter writer(keys);
+    EXPECT_TRUE(directory.list("", writer).has_value());
+    return std::string(text.begin(), text.end());
+  };
+  EXPECT_NE(told("10.1.0.1:5000").find("10.1.0.10:3260"), std::string::npos);
+  EXPECT_EQ(told("10.1.0.1:5000").find("127.0.0.1"), std::string::npos);
+  EXPECT_NE(told("127.0.0.1:5000").find("127.0.0.1:3260"), std::string::npos);
+}
+
 }  // namespace
 }  // namespace holdfast::target
