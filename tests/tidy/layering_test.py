@@ -16,9 +16,12 @@ ALLOWED = {
     "target": ["common", "target"],
     "initiator": ["common", "initiator"],
     "mpio": ["common", "initiator", "mpio"],
-    "cluster": ["common", "cluster", "target/cli", "initiator/cli", "mpio/cli"],
+    "common/rpc": ["common/base", "common/io", "common/rpc"],
+    "qdisk": ["common", "qdisk"],
+    "cluster": ["common", "cluster", "target/cli", "initiator/cli", "mpio/cli", "qdisk/cli"],
     "bench": ["common", "initiator", "mpio", "bench"],
-    "tests": ["common", "target", "initiator", "mpio", "cluster", "bench", "tests"],
+    "tests": ["common", "target", "initiator", "mpio", "qdisk", "cluster", "bench",
+              "tests"],
 }
 
 INCLUDE = re.compile(r'^\s*#\s*include\s+"([^"]+)"', re.M)

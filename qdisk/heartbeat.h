@@ -1,0 +1,35 @@
+#pragma once
+// What a node says of itself on the witness, and over the cluster networks.
+
+#include <array>
+#include <cstdint>
+
+#include "qdisk/decision.h"
+
+namespace holdfast::qdisk {
+
+inline constexpr size_t kMaxNetworks = 2;
+
+enum class NodeState : uint8_t {
+  none = 0,
+  joining,  // wants to become a member
+  member,
+  stopped,  // has ended all its I/O and its roles of its own will: nothing is to be waited for
+};
+
+struct Heartbeat {
+  NodeId node = kNoNode;
+  NodeState state = NodeState::none;
+  Incarnation incarnation = 0;
+  uint64_t sequence = 0;     // a reader looks for a change of (incarnation, sequence)
+  uint64_t boottime_ns = 0;  // of the writer's CLOCK_BOOTTIME; never compared between hosts
+  Epoch epoch = 0;           // the newest it knows
+  std::array<NodeSet, kMaxNetworks> heard_net{};  // whom it hears over each network
+  NodeSet heard_disk;                             // whose disk heartbeats it sees change
+  uint16_t volumes_ok = 0;                        // bit i: it reaches volume i
+  uint64_t reservation_key = 0;
+  uint32_t io_p99_us = 0;  // its own writes of heartbeats
+  bool operator==(const Heartbeat&) const = default;
+};
+
+}  // namespace holdfast::qdisk
