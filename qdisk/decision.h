@@ -31,9 +31,9 @@ constexpr uint16_t generation_of(Epoch epoch) {
 constexpr uint64_t count_of(Epoch epoch) { return epoch & ((uint64_t{1} << kForcedByShift) - 1); }
 
 struct VolumeOwner {
-  NodeId coordinator = kNoNode;
-  // One more with every change of the coordinator, and with each new incarnation of it. 0: there is
-  // no such volume.
+  NodeId coordinator = kNoNode;  // kNoNode: there is no such volume
+  // One more with every change of the coordinator, and with each new incarnation of it. It stays
+  // when the volume is removed, so that its place never sees a term twice.
   uint32_t term = 0;
   bool operator==(const VolumeOwner&) const = default;
 };

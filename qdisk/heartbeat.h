@@ -26,9 +26,16 @@ struct Heartbeat {
   Epoch epoch = 0;           // the newest it knows
   std::array<NodeSet, kMaxNetworks> heard_net{};  // whom it hears over each network
   NodeSet heard_disk;                             // whose disk heartbeats it sees change
-  uint16_t volumes_ok = 0;                        // bit i: it reaches volume i
+  // The newest epoch of which this node has dropped everything that those who are no members any
+  // more had asked of it: their connections, what they had queued here, what was being executed.
+  Epoch quiesced = 0;
+  // The newest epoch of which it knows that nothing of those who are no members any more can land.
+  Epoch fenced = 0;
+  bool fenced_timed = false;  // ... since a time has gone by, not since the targets have said so
+  uint16_t volumes_ok = 0;    // bit i: it reaches volume i
   uint64_t reservation_key = 0;
   uint32_t io_p99_us = 0;  // its own writes of heartbeats
+  bool remembers = true;   // false: it has lost its state, and neither votes nor proposes yet
   bool operator==(const Heartbeat&) const = default;
 };
 

@@ -1,0 +1,390 @@
+#include "qdisk/membership.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace holdfast::qdisk {
+
+namespace {
+
+// What is sent of a ballot is sent again so often, as a message may be lost.
+constexpr io::Duration kResend = std::chrono::milliseconds(200);
+// After a lost ballot, at most this much longer with each further one.
+constexpr io::Duration kBackoff = std::chrono::milliseconds(50);
+constexpr int kMaxBackoffDoublings = 5;
+
+}  // namespace
+
+Membership::Membership(const MembershipSettings& settings, AcceptorState state, bool remembers,
+                       base::Random& random, io::Instant now)
+    : settings_(settings),
+      random_(random),
+      acceptor_(std::move(state), settings.self, settings.incarnation, remembers),
+      proposer_(settings.self, settings.incarnation),
+      lease_(settings.timers.lease),
+      view_(settings.self, settings.timers),
+      listening_since_(now),
+      ticked_at_(now),
+      learnt_at_(now),
+      quiesced_(acceptor_.decided().epoch),  // nobody has asked anything of it yet
+      // When the last eviction was decided is not known: as if just now.
+      evicted_stopped_at_(now + settings.timers.takeover) {
+  term_began_.fill(decision().epoch);
+}
+
+io::Duration Membership::tick_length() const {
+  return std::min(settings_.timers.hb_net, settings_.timers.hb_disk) / 5;
+}
+
+Heartbeat Membership::heartbeat(io::Instant now) const {
+  Heartbeat out{.node = settings_.self,
+                .state = NodeState::joining,
+                .incarnation = settings_.incarnation,
+                .sequence = sequence_,
+                .boottime_ns = static_cast<uint64_t>(now.time_since_epoch().count()),
+                .epoch = decision().epoch,
+                .heard_disk = view_.heard_disk(now),
+                .quiesced = quiesced_,
+                .fenced = fenced_,
+                .fenced_timed = fenced_timed_,
+                .volumes_ok = volumes_ok_,
+                .remembers = acceptor_.remembers()};
+  for (size_t network = 0; network < kMaxNetworks; ++network) {
+    out.heard_net[network] = view_.heard_net(network, now);
+  }
+  if (reaches_witness(now)) out.heard_disk.add(settings_.self);
+  if (is_member()) out.state = NodeState::member;
+  if (stopped_ || evicted_) out.state = NodeState::stopped;
+  return out;
+}
+
+// Greater than any before, also than those of this daemon before it was restarted.
+void Membership::next_sequence(io::Instant now) {
+  const auto ms = std::chrono::duration_cast<Milliseconds>(now.time_since_epoch()).count();
+  sequence_ = std::max(sequence_ + 1, static_cast<uint64_t>(ms));
+}
+
+std::optional<io::Instant> Membership::confirmed_at() const {
+  return is_member() ? lease_.confirmed_at(decision()) : std::nullopt;
+}
+
+std::optional<Token> Membership::token(size_t volume, io::Instant now) const {
+  const VolumeOwner& owner = decision().volumes[volume];
+  if (!lease_valid(now) || owner.coordinator != settings_.self) return std::nullopt;
+  // What the one before has under way might still land.
+  if (fenced_ < term_began_[volume]) return std::nullopt;
+  return Token{.epoch = decision().epoch, .term = owner.term};
+}
+
+void Membership::use_witness(std::optional<Uuid> witness) {
+  if (witness == witness_) return;
+  witness_ = witness;
+  witness_changed_ = witness_busy_since_.has_value();
+  witness_ok_at_.reset();
+}
+
+base::Result<> Membership::ask(const Change& change) {
+  if (change_) return base::fail(base::Errc::busy, "another change is being decided");
+  if (change.kind == Change::Kind::move_volume &&
+      (change.from != settings_.self || change.volume >= kMaxVolumes ||
+       decision().volumes[change.volume].coordinator != settings_.self)) {
+    return base::fail(base::Errc::invalid_argument, "only its coordinator hands a volume over");
+  }
+  TRY(possible(change, decision()));
+  if (!is_member()) return base::fail(base::Errc::permission, "this node is no member");
+  change_ = change;
+  return {};
+}
+
+// --- what comes in ---
+
+Effects Membership::on_tick(io::Instant now) {
+  Effects effects;
+  if (evicted_) return effects;
+  if (now - ticked_at_ > settings_.timers.net_dead / 4) listening_since_ = now;
+  ticked_at_ = now;
+  if (now >= next_heartbeat_) {
+    next_heartbeat_ = now + settings_.timers.hb_net;
+    next_sequence(now);
+    effects.heartbeat = heartbeat(now);
+  }
+  if (now >= next_renewal_) {
+    next_renewal_ = now + settings_.timers.hb_net;
+    renew(now, effects);
+  }
+  consider(now, effects);
+  if (proposer_.running() && now >= next_send_) send_block(now, effects);
+  ask_witness(now, effects);
+  look_at_fences(now, effects);
+  return effects;
+}
+
+Effects Membership::on_heartbeat(size_t network, const Heartbeat& heartbeat, io::Instant now) {
+  Effects effects;
+  if (evicted_) return effects;
+  view_.on_network(network, heartbeat, now);
+  // It knows more: ask it at once.
+  if (heartbeat.epoch > decision().epoch && heartbeat.node < kMaxNodes) {
+    effects.messages.push_back({heartbeat.node, request(now)});
+  }
+  look_at_fences(now, effects);
+  return effects;
+}
+
+Effects Membership::on_request(const Request& request, io::Instant now) {
+  Effects effects;
+  if (evicted_ || request.from >= kMaxNodes || request.from == settings_.self) return effects;
+  learn(request.decided, now, effects);
+  // Also where this node remembers nothing: what has been decided stays so, whoever tells it. Yet
+  // it makes no promises.
+  if (request.store && acceptor_.remembers() && !evicted_) {
+    if (acceptor_.store(request.from, *request.store)) effects.persist = true;
+  }
+  if (!acceptor_.remembers() && request.decided.epoch >= decision().epoch) return effects;
+  effects.messages.push_back({request.from, acceptor_.reply(request)});
+  return effects;
+}
+
+Effects Membership::on_reply(NodeId from, const Reply& reply, io::Instant now) {
+  Effects effects;
+  if (evicted_ || from >= kMaxNodes || reply.incarnation != settings_.incarnation) return effects;
+  take_reply(from, reply, now, effects);
+  return effects;
+}
+
+Effects Membership::on_witness(const WitnessResult& result, io::Instant now) {
+  Effects effects;
+  ASSERT(witness_busy_since_);
+  const io::Instant sent_at = *witness_busy_since_;
+  witness_busy_since_.reset();
+  const bool changed = std::exchange(witness_changed_, false);
+  if (evicted_) return effects;
+  if (!result.ok || changed) {
+    next_witness_ = now + settings_.timers.hb_disk / 2;
+    return effects;
+  }
+  witness_ok_at_ = now;
+  for (const Heartbeat& heartbeat : result.heartbeats) view_.on_disk(heartbeat, now);
+  const Reply reply{.sent_at = sent_at,
+                    .incarnation = settings_.incarnation,
+                    .decided = result.decided,
+                    .blocks = result.blocks};
+  if (witness_) take_reply(kWitness, reply, now, effects);
+  ask_witness(now, effects);
+  look_at_fences(now, effects);
+  return effects;
+}
+
+void Membership::on_quiesced(Epoch epoch) { quiesced_ = std::max(quiesced_, epoch); }
+
+void Membership::on_devices_fenced(Epoch epoch, bool timed) {
+  if (epoch <= devices_fenced_) return;
+  devices_fenced_ = epoch;
+  devices_timed_ = timed;
+}
+
+Effects Membership::force(io::Instant now) {
+  Effects effects;
+  const Decision& current = decision();
+  Situation forced = situation(now);
+  forced.members = {};
+  forced.members[settings_.self] = settings_.incarnation;
+  forced.change.reset();
+  Decision next = plan(forced).value_or(current);
+  next.epoch = (Epoch{generation_of(current.epoch)} + 1) << kGenerationShift |
+               Epoch{settings_.self} << kForcedByShift | 1;
+  next.forced = true;
+  learn(next, now, effects);
+  return effects;
+}
+
+// --- deciding ---
+
+void Membership::learn(const Decision& decision, io::Instant now, Effects& effects) {
+  const Decision before = acceptor_.decided();
+  if (!acceptor_.learn(decision)) return;
+  effects.persist = effects.decided = true;
+  learnt_at_ = now;
+  proposer_.give_up();
+  lost_ballots_ = 0;
+  not_before_ = now;
+  unfinished_since_.reset();
+  wanted_since_.reset();
+  if (change_ && !pending(*change_, decision)) change_.reset();
+  for (size_t i = 0; i < kMaxVolumes; ++i) {
+    if (decision.volumes[i].term != before.volumes[i].term) term_began_[i] = decision.epoch;
+  }
+  note_leaving(before, now);
+  lease_.begin_epoch();
+  if (before.has_member(settings_.self, settings_.incarnation) && !is_member()) {
+    lease_.end();
+    evicted_ = effects.evicted = true;
+    return;
+  }
+  // What is new here is asked for at once: the lease counts per epoch.
+  next_renewal_ = next_witness_ = now;
+}
+
+// Who has left needs fences; and time to stop, unless it says that it has stopped, or lives anew.
+void Membership::note_leaving(const Decision& before, io::Instant now) {
+  bool unseen = decision().epoch != before.epoch + 1;  // epochs in between
+  bool left = unseen;
+  bool may_run = unseen;
+  for (const NodeId node : before.members()) {
+    if (decision().has_member(node, before.incarnations[node])) continue;
+    left = true;
+    const Heartbeat* of = view_.of(node, now);
+    const bool stopped =
+        of != nullptr &&
+        (of->incarnation > before.incarnations[node] ||
+         (of->incarnation == before.incarnations[node] && of->state == NodeState::stopped));
+    may_run |= !stopped;
+  }
+  if (may_run) evicted_stopped_at_ = now + settings_.timers.takeover;
+  if (left) return;
+  if (fenced_ == before.epoch) fenced_ = decision().epoch;
+  if (quiesced_ == before.epoch) quiesced_ = decision().epoch;
+}
+
+// A phase-2 block of another whose ballot nobody finishes keeps a life that it leaves out from
+// renewing its lease: somebody must finish it.
+void Membership::note_blocks(const std::vector<NodeBlock>& blocks, io::Instant now) {
+  const bool unfinished = std::ranges::any_of(blocks, [&](const NodeBlock& each) {
+    return each.block.epoch == decision().epoch + 1 && each.block.bal != 0;
+  });
+  if (unfinished && !unfinished_since_) unfinished_since_ = now;
+}
+
+void Membership::take_reply(NodeId acceptor, const Reply& reply, io::Instant now,
+                            Effects& effects) {
+  learn(reply.decided, now, effects);
+  if (evicted_) return;
+  note_blocks(reply.blocks, now);
+  if (vouches(reply, decision().epoch, settings_.self, settings_.incarnation)) {
+    lease_.on_vouched(acceptor, reply.sent_at);
+    lease_.renew(decision());
+  }
+  if (!proposer_.running()) return;
+  const uint64_t step = proposer_.step();
+  proposer_.on_reply(acceptor, reply);
+  after_step(step, now, effects);
+}
+
+void Membership::after_step(uint64_t step, io::Instant now, Effects& effects) {
+  switch (proposer_.state()) {
+    case Proposer::State::decided: {
+      const Decision value = proposer_.value();
+      learn(value, now, effects);
+      if (evicted_) return;
+      // Everybody hears of it soon: with the next renewals, which come at once.
+      for (const NodeId node : (value.members() | value.voters) - NodeSet::of(settings_.self)) {
+        effects.messages.push_back({node, request(now)});
+      }
+      return;
+    }
+    case Proposer::State::beaten: {
+      const int doublings = std::min(lost_ballots_++, kMaxBackoffDoublings);
+      const auto most = static_cast<uint64_t>((kBackoff * (1 << doublings)).count());
+      not_before_ = now + io::Duration(static_cast<int64_t>(random_.below(most) + most / 2));
+      return;
+    }
+    default:
+      if (proposer_.step() != step) send_block(now, effects);
+  }
+}
+
+void Membership::begin_ballot(const Decision& wish, io::Instant now, Effects& effects) {
+  proposer_.begin(decision(), acceptor_.block(settings_.self), wish);
+  send_block(now, effects);
+}
+
+Request Membership::request(io::Instant now) const {
+  return {.sent_at = now,
+          .from = settings_.self,
+          .incarnation = settings_.incarnation,
+          .decided = decision()};
+}
+
+// The own block first, durable here, whether this node votes or not: it is what this node knows of
+// its own earlier proposals.
+void Membership::send_block(io::Instant now, Effects& effects) {
+  next_send_ = now + kResend;
+  if (acceptor_.store(settings_.self, proposer_.block())) effects.persist = true;
+  Request to_store = request(now);
+  to_store.store = proposer_.block();
+  for (const NodeId voter : decision().voters - NodeSet::of(settings_.self)) {
+    if (!proposer_.has_answered(voter)) effects.messages.push_back({voter, to_store});
+  }
+  if (witness_counts() && !proposer_.has_answered(kWitness)) {
+    witness_needed_since_ = now;
+    if (!witness_busy_since_) ask_witness(now, effects);
+  }
+  if (decision().voters.has(settings_.self) && !proposer_.has_answered(settings_.self)) {
+    ask_self(now, effects);
+  }
+}
+
+// Precondition of what it proves: the effects make the state durable before anything leaves.
+void Membership::ask_self(io::Instant now, Effects& effects) {
+  if (!acceptor_.remembers()) return;
+  take_reply(settings_.self, acceptor_.reply(request(now)), now, effects);
+}
+
+void Membership::renew(io::Instant now, Effects& effects) {
+  const Request plain = request(now);
+  for (const NodeId node : (decision().voters | live_members(now)) - NodeSet::of(settings_.self)) {
+    effects.messages.push_back({node, plain});
+  }
+  if (is_member() && decision().voters.has(settings_.self)) ask_self(now, effects);
+}
+
+bool Membership::witness_counts() const {
+  return witness_ && *witness_ == decision().witness && decision().witness_votes;
+}
+
+void Membership::ask_witness(io::Instant now, Effects& effects) {
+  if (!witness_ || *witness_ != decision().witness || witness_busy_since_) return;
+  const bool block = witness_needed_since_ && proposer_.running() && witness_counts() &&
+                     !proposer_.has_answered(kWitness);
+  if (!block && now < next_witness_) return;
+  next_witness_ = now + settings_.timers.hb_disk;
+  witness_needed_since_.reset();
+  witness_busy_since_ = now;
+  next_sequence(now);
+  effects.witness = WitnessTask{.decided = decision(), .heartbeat = heartbeat(now)};
+  if (block) effects.witness->store = proposer_.block();
+}
+
+// --- fences ---
+
+void Membership::look_at_fences(io::Instant now, Effects& effects) {
+  if (evicted_ || !lease_valid(now)) return;
+  const NodeSet live = live_members(now);
+  for (const NodeId node : live - NodeSet::of(settings_.self)) {
+    const Heartbeat* of = view_.of(node, now);
+    if (of->fenced > fenced_ && of->fenced <= decision().epoch) {
+      fenced_ = of->fenced;
+      fenced_timed_ = of->fenced_timed;
+    }
+  }
+  const Epoch epoch = decision().epoch;
+  if (fenced_ >= epoch) return;
+  // A node that has just begun to listen may not have heard the one whose part it is.
+  const bool fencer =
+      live.lowest() == settings_.self && now - listening_since_ > 2 * settings_.timers.hb_net;
+  if (fencer && fence_asked_ < epoch && devices_fenced_ < epoch) {
+    fence_asked_ = epoch;
+    effects.fence_devices = epoch;
+  }
+  if (devices_fenced_ < epoch || quiesced_ < epoch) return;
+  for (const NodeId node : decision().members() - NodeSet::of(settings_.self)) {
+    const Heartbeat* of = view_.of(node, now);
+    if (of == nullptr || of->quiesced < epoch || of->incarnation != decision().incarnations[node]) {
+      return;
+    }
+  }
+  fenced_ = epoch;
+  fenced_timed_ = devices_timed_;
+}
+
+}  // namespace holdfast::qdisk

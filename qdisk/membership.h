@@ -1,0 +1,203 @@
+#pragma once
+// One node's part in the membership: events in, effects out. No descriptor, clock or thread; the
+// daemon and the simulator drive it. docs/qdisk-protocol.md has the rules and the argument.
+
+#include <optional>
+#include <variant>
+#include <vector>
+
+#include "common/base/random.h"
+#include "common/base/result.h"
+#include "qdisk/acceptor.h"
+#include "qdisk/arbitration.h"
+#include "qdisk/lease.h"
+#include "qdisk/plan.h"
+#include "qdisk/proposer.h"
+#include "qdisk/view.h"
+
+namespace holdfast::qdisk {
+
+struct MembershipSettings {
+  NodeId self = 0;
+  Incarnation incarnation = 1;
+  Timers timers{};
+  VoterPolicy policy{};
+};
+
+// For the witness LUN, one at a time: writes what is there, in this order, each durable before the
+// next, then reads all heartbeats, decisions and ballot blocks.
+struct WitnessTask {
+  Decision decided;  // unless the witness is known to hold it or a later one
+  Heartbeat heartbeat;
+  std::optional<BallotBlock> store;
+};
+
+struct WitnessResult {
+  bool ok = false;  // everything was done; else nothing is known but that it is over
+  std::vector<Heartbeat> heartbeats;
+  Decision decided;
+  std::vector<NodeBlock> blocks;
+};
+
+struct Envelope {
+  NodeId to = kNoNode;
+  std::variant<Request, Reply> body;
+};
+
+// In this order: what must be durable first, then everything that leaves the node.
+struct Effects {
+  bool persist = false;  // acceptor_state(): before anything below is done
+  std::vector<Envelope> messages;
+  std::optional<Heartbeat> heartbeat;  // to all configured nodes, over every network
+  std::optional<WitnessTask> witness;  // answer with on_witness(), whatever comes of it
+  bool decided = false;                // decision() is another one
+  // No further effect comes from this life: it must end everything it does, and a new one may join.
+  bool evicted = false;
+  // Members' devices are to be rid of all keys but those of the members, and drained; answer with
+  // on_devices_fenced(). Asked of one member at a time, as far as it can be known.
+  std::optional<Epoch> fence_devices;
+};
+
+// The right of a coordinator: whoever receives it refuses one that is older than it has seen.
+struct Token {
+  Epoch epoch = 0;
+  uint32_t term = 0;
+  auto operator<=>(const Token&) const = default;
+};
+
+class Membership {
+ public:
+  // `remembers`: the state is what this node last made durable. Not where it has lost it, or
+  // begins.
+  Membership(const MembershipSettings& settings, AcceptorState state, bool remembers,
+             base::Random& random, io::Instant now);
+
+  // Each takes the time at which the event came. Call on_tick() every tick_length() at the latest.
+  Effects on_tick(io::Instant now);
+  Effects on_heartbeat(size_t network, const Heartbeat& heartbeat, io::Instant now);
+  Effects on_request(const Request& request, io::Instant now);
+  Effects on_reply(NodeId from, const Reply& reply, io::Instant now);
+  Effects on_witness(const WitnessResult& result, io::Instant now);
+  io::Duration tick_length() const;
+
+  // The witness may be used: it is the LUN that the decision names, this life is registered at it,
+  // and whatever earlier lives of this node had under way there has been ended (an old write to our
+  // own block would undo a newer one). None: it may not be.
+  void use_witness(std::optional<Uuid> witness);
+  void set_volumes_ok(uint16_t volumes) { volumes_ok_ = volumes; }
+  void set_policy(const VoterPolicy& policy) { settings_.policy = policy; }
+  // One at a time, proposed by this node as soon as it can. Errc::busy: another waits. To move a
+  // volume is asked of its coordinator, after it has ended what it did.
+  base::Result<> ask(const Change& change);
+  const std::optional<Change>& asked() const { return change_; }
+  void forget_change() { change_.reset(); }
+  // Of its own will: the others need not wait for anything.
+  void stop() { stopped_ = true; }
+  // What non-members as of this epoch had asked of this node is dropped and has ended.
+  void on_quiesced(Epoch epoch);
+  // What the members' devices hold of non-members as of this epoch has ended. `timed`: only because
+  // enough time has gone by.
+  void on_devices_fenced(Epoch epoch, bool timed);
+  // An operator's word instead of a majority: this node alone is the cluster, in a new generation.
+  Effects force(io::Instant now);
+
+  const Decision& decision() const { return acceptor_.decided(); }
+  const AcceptorState& acceptor_state() const { return acceptor_.state(); }
+  bool is_member() const { return decision().has_member(settings_.self, settings_.incarnation); }
+  bool evicted() const { return evicted_; }
+  bool lease_valid(io::Instant now) const { return is_member() && lease_.valid(now); }
+  std::optional<io::Instant> lease_until() const { return lease_.until(); }
+  // A path that was registered before this moment may carry data I/O ("verify after register").
+  std::optional<io::Instant> confirmed_at() const;
+  // The newest epoch of which nothing of non-members can land any more.
+  Epoch fenced() const { return fenced_; }
+  bool fenced_timed() const { return fenced_timed_; }
+  // From then on every evicted life has stopped what it ran, if its clock and watchdog are right.
+  io::Instant evicted_stopped_at() const { return evicted_stopped_at_; }
+  // Nothing: this node may not do anything as the volume's coordinator.
+  std::optional<Token> token(size_t volume, io::Instant now) const;
+  const View& view() const { return view_; }
+  Heartbeat heartbeat(io::Instant now) const;
+
+ private:
+  // What should be, and who should say so: membership_plan.cc.
+  struct Proposal {
+    Decision wish;
+    io::Duration delay;  // this node's turn comes so long after the need has come up
+  };
+  std::optional<Proposal> proposal(io::Instant now) const;
+  std::optional<Proposal> founding(io::Instant now) const;
+  Situation situation(io::Instant now) const;
+  NodeSet live_members(io::Instant now) const;
+  NodeSet leaving(io::Instant now) const;
+  NodeSet staying(io::Instant now, NodeSet live, int& rank) const;
+  std::array<Candidate, kMaxNodes> weights(io::Instant now) const;
+  Incarnation incarnation_of(NodeId node, io::Instant now) const;
+  bool witness_usable(io::Instant now) const;
+  bool reaches_witness(io::Instant now) const;
+  io::Duration turn_of(NodeSet proposers) const;
+
+  void learn(const Decision& decision, io::Instant now, Effects& effects);
+  void note_leaving(const Decision& before, io::Instant now);
+  void note_blocks(const std::vector<NodeBlock>& blocks, io::Instant now);
+  void look_at_fences(io::Instant now, Effects& effects);
+  void consider(io::Instant now, Effects& effects);
+  void begin_ballot(const Decision& wish, io::Instant now, Effects& effects);
+  void take_reply(NodeId acceptor, const Reply& reply, io::Instant now, Effects& effects);
+  void after_step(uint64_t step, io::Instant now, Effects& effects);
+  void send_block(io::Instant now, Effects& effects);
+  void renew(io::Instant now, Effects& effects);
+  void ask_witness(io::Instant now, Effects& effects);
+  void ask_self(io::Instant now, Effects& effects);
+  Request request(io::Instant now) const;
+  bool witness_counts() const;
+  void next_sequence(io::Instant now);
+
+  MembershipSettings settings_;
+  base::Random& random_;
+  Acceptor acceptor_;
+  Proposer proposer_;
+  Lease lease_;
+  View view_;
+  // Since then this node hears what there is to hear: not before its start, nor while it was
+  // stopped. Silence counts from here.
+  io::Instant listening_since_;
+  io::Instant ticked_at_;
+
+  uint64_t sequence_ = 0;  // of heartbeats
+  io::Instant next_heartbeat_{};
+  io::Instant next_renewal_{};
+  io::Instant next_send_{};  // of the ballot's block, again
+
+  std::optional<Uuid> witness_;
+  std::optional<io::Instant> witness_busy_since_;
+  bool witness_changed_ = false;  // since the task under way began
+  io::Instant next_witness_{};
+  std::optional<io::Instant> witness_ok_at_;
+  std::optional<io::Instant> witness_needed_since_;
+
+  uint16_t volumes_ok_ = 0;
+  bool stopped_ = false;
+  bool evicted_ = false;
+  std::optional<Change> change_;
+
+  // The members that a proposal would have, and since when: a need must last.
+  std::array<Incarnation, kMaxNodes> wanted_{};
+  std::optional<io::Instant> wanted_since_;
+  io::Instant not_before_{};  // after a lost ballot
+  int lost_ballots_ = 0;
+  // A block of the next epoch that somebody proposed and nobody has finished.
+  std::optional<io::Instant> unfinished_since_;
+
+  io::Instant learnt_at_{};
+  Epoch quiesced_ = 0;
+  Epoch fence_asked_ = 0;
+  Epoch devices_fenced_ = 0;
+  bool devices_timed_ = false;
+  Epoch fenced_ = 0;
+  bool fenced_timed_ = false;
+  io::Instant evicted_stopped_at_{};
+  std::array<Epoch, kMaxVolumes> term_began_{};
+};
+
+}  // namespace holdfast::qdisk
