@@ -19,6 +19,7 @@ namespace holdfast::qdisk {
 using std::chrono::milliseconds;
 
 inline constexpr Uuid kWitnessUuid = {7};
+inline constexpr Uuid kOtherWitness = {8};
 
 class ClusterScene {
  public:
@@ -28,9 +29,12 @@ class ClusterScene {
     Incarnation incarnation = 1;
     bool remembers = true;
     bool sees_witness = true;
+    Uuid lun{};  // that it uses as witness
     bool answers_fences = true;
-    uint64_t life = 0;  // an event of an earlier life is lost
-    int fences = 0;     // asked of it
+    bool stopped = false;  // of its own will
+    uint64_t life = 0;     // an event of an earlier life is lost
+    io::Instant paused_until{};
+    int fences = 0;  // asked of it
   };
 
   ClusterScene(int count, QuorumMode mode, uint64_t seed = 1, Timers timers = {})
@@ -39,7 +43,8 @@ class ClusterScene {
     for (NodeId node = 0; node < count; ++node) policy_.configured.add(node);
     founded_ = found(count, mode);
     decided_[founded_.epoch] = {founded_, now_};
-    witness_decided_ = founded_;
+    luns_[kWitnessUuid].decided = founded_;
+    luns_[kOtherWitness];
     for (auto& row : cut_) row.fill(false);
     for (NodeId node = 0; node < count; ++node) {
       nodes_[node].durable.decided = founded_;
@@ -83,7 +88,8 @@ class ClusterScene {
   void start(NodeId id, bool new_life = false) {
     Node& node = nodes_[id];
     if (node.core) crash(id);
-    if (new_life) ++node.incarnation;
+    if (new_life || node.stopped || !node.remembers) ++node.incarnation;
+    node.stopped = false;
     const MembershipSettings settings{
         .self = id, .incarnation = node.incarnation, .timers = timers_, .policy = policy_};
     node.core = std::make_unique<Membership>(settings, node.durable, node.remembers, random_, now_);
@@ -103,7 +109,7 @@ class ClusterScene {
   }
   void heal() {
     for (auto& row : cut_) row.fill(false);
-    loss_percent_ = 0;
+    loss_percent_ = late_percent_ = 0;
     for (NodeId id = 0; id < nodes_.size(); ++id) see_witness(id, true);
   }
   void see_witness(NodeId id, bool sees) {
@@ -111,6 +117,21 @@ class ClusterScene {
     tell_witness(id);
   }
   void lose_messages(uint64_t percent) { loss_percent_ = percent; }
+  // So many of them come up to 20 s late.
+  void delay_messages(uint64_t percent) { late_percent_ = percent; }
+  // It does nothing for so long, and then everything that was to be done meanwhile.
+  void pause(NodeId id, io::Duration time) { nodes_[id].paused_until = now_ + time; }
+  void stop(NodeId id) {
+    nodes_[id].stopped = true;
+    nodes_[id].core->stop();
+  }
+  void force(NodeId id) { take(id, core(id).force(now_)); }
+  void set_policy(const VoterPolicy& policy) {
+    policy_ = policy;
+    for (const Node& node : nodes_) {
+      if (node.core) node.core->set_policy(policy);
+    }
+  }
 
   std::vector<NodeId> leased() const {
     std::vector<NodeId> out;
@@ -129,6 +150,7 @@ class ClusterScene {
     });
   }
   const std::string& breach() const { return breach_; }
+  void read_decisions_first(bool first) { decisions_first_ = first; }
   size_t epochs() const { return decided_.size(); }
   const Decision& newest() const { return decided_.rbegin()->second.value; }
   void handle(NodeId id, Effects effects) { take(id, std::move(effects)); }
@@ -137,6 +159,11 @@ class ClusterScene {
   struct Decided {
     Decision value;
     io::Instant at;
+  };
+  struct Lun {
+    Decision decided;
+    std::map<NodeId, Heartbeat> heartbeats;
+    std::map<NodeId, BallotBlock> blocks;
   };
 
   Decision found(int count, QuorumMode mode) {
@@ -151,38 +178,52 @@ class ClusterScene {
     events_.emplace(std::pair(now_ + delay, ++events_made_), std::move(action));
   }
   io::Duration short_time() { return std::chrono::microseconds(200 + random_.below(20'000)); }
-  // Only if that life is still there.
+  // Only if that life is still there; what comes over a network comes to the next one, too.
   void at_node(NodeId id, io::Duration delay, std::function<void(Membership&)> action) {
-    const uint64_t life = nodes_[id].life;
-    after(delay, [this, id, life, action = std::move(action)] {
-      if (nodes_[id].core && nodes_[id].life == life) action(*nodes_[id].core);
+    at_life(id, nodes_[id].life, delay, std::move(action));
+  }
+  void at_life(NodeId id, std::optional<uint64_t> life, io::Duration delay,
+               std::function<void(Membership&)> action) {
+    after(delay, [this, id, life, action = std::move(action)]() mutable {
+      const Node& node = nodes_[id];
+      if (!node.core || (life && node.life != *life)) return;
+      if (now_ < node.paused_until) {
+        return at_life(id, life, node.paused_until - now_, std::move(action));
+      }
+      action(*node.core);
     });
   }
 
   void tick(NodeId id, uint64_t life) {
-    if (!nodes_[id].core || nodes_[id].life != life) return;
     take(id, core(id).on_tick(now_));
     if (!nodes_[id].core || nodes_[id].life != life) return;
-    after(core(id).tick_length(), [this, id, life] { tick(id, life); });
+    at_node(id, core(id).tick_length(), [this, id, life](Membership&) { tick(id, life); });
   }
 
+  // A node uses the LUN that it knows to be the witness.
   void tell_witness(NodeId id) {
-    if (!nodes_[id].core) return;
-    nodes_[id].core->use_witness(nodes_[id].sees_witness &&
-                                         policy_.mode == QuorumMode::node_and_disk_majority
-                                     ? std::optional(kWitnessUuid)
-                                     : std::nullopt);
+    Node& node = nodes_[id];
+    if (!node.core) return;
+    const Uuid lun = node.core->decision().witness;
+    const bool uses = node.sees_witness && luns_.contains(lun);
+    node.core->use_witness(uses ? std::optional(lun) : std::nullopt);
+    node.lun = lun;
   }
 
   void send(NodeId from, NodeId to, std::function<void(Membership&)> deliver) {
     if (to >= nodes_.size() || cut_[from][to] || random_.below(100) < loss_percent_) return;
     if (nodes_[to].core == nullptr) return;
-    at_node(to, short_time(), std::move(deliver));
+    const bool late = late_percent_ != 0 && random_.below(100) < late_percent_;
+    const io::Duration delay = late ? milliseconds(random_.below(20'000)) : short_time();
+    at_life(to, std::nullopt, delay, std::move(deliver));
   }
 
   void take(NodeId id, Effects effects) {
     Node& node = nodes_[id];
-    if (effects.persist) node.durable = node.core->acceptor_state();
+    if (effects.persist) {
+      node.durable = node.core->acceptor_state();
+      node.remembers = node.core->heartbeat(now_).remembers;
+    }
     if (effects.decided) note_decided(node.core->decision());
     for (const Envelope& envelope : effects.messages) {
       send(id, envelope.to, [this, id, to = envelope.to, body = envelope.body](Membership& core) {
@@ -201,7 +242,7 @@ class ClusterScene {
         }
       }
     }
-    if (effects.witness) write_witness(id, *effects.witness, 0);
+    if (effects.witness) write_witness(id, node.lun, *effects.witness, 0);
     if (effects.fence_devices) {
       ++node.fences;
       if (node.answers_fences) {
@@ -211,7 +252,10 @@ class ClusterScene {
       }
     }
     if (effects.decided && !effects.evicted) {
-      at_node(id, short_time(), [](Membership& core) { core.on_quiesced(core.decision().epoch); });
+      at_node(id, short_time(), [this, id](Membership& core) {
+        core.on_quiesced(core.decision().epoch);
+        tell_witness(id);
+      });
     }
     if (effects.evicted) {
       crash(id);
@@ -221,28 +265,38 @@ class ClusterScene {
     }
   }
 
-  // One write after the other, each some time after the one before, then the reading.
-  void write_witness(NodeId id, WitnessTask task, int step) {
+  // One write after the other, each some time after the one before, then the readings.
+  void write_witness(NodeId id, Uuid uuid, WitnessTask task, int step) {
     const uint64_t life = nodes_[id].life;
-    after(short_time(), [this, id, life, step, task = std::move(task)]() mutable {
+    after(short_time(), [this, id, uuid, life, step, task = std::move(task)]() mutable {
       if (nodes_[id].life != life || !nodes_[id].core) return;  // its old writes have been ended
       if (!nodes_[id].sees_witness) {
         at_node(id, timers_.disk_io_to,
                 [this, id](Membership& core) { take(id, core.on_witness({.ok = false}, now_)); });
         return;
       }
-      if (step == 0 && task.decided.epoch > witness_decided_.epoch) witness_decided_ = task.decided;
-      if (step == 1) witness_heartbeats_[id] = task.heartbeat;
-      if (step == 2 && task.store) witness_blocks_[id] = *task.store;
-      if (step < 3) return write_witness(id, std::move(task), step + 1);
-      WitnessResult result{.ok = true, .decided = witness_decided_};
-      for (const auto& [node, heartbeat] : witness_heartbeats_) {
-        result.heartbeats.push_back(heartbeat);
-      }
-      for (const auto& [node, block] : witness_blocks_) result.blocks.push_back({node, block});
-      at_node(id, short_time(), [this, id, result = std::move(result)](Membership& core) {
-        take(id, core.on_witness(result, now_));
-      });
+      Lun& lun = luns_[uuid];
+      if (step == 0 && task.decided.epoch > lun.decided.epoch) lun.decided = task.decided;
+      if (step == 1) lun.heartbeats[id] = task.heartbeat;
+      if (step == 2 && task.store) lun.blocks[id] = *task.store;
+      if (step < 2) return write_witness(id, uuid, std::move(task), step + 1);
+      read_witness(id, uuid, {.ok = true}, 0);
+    });
+  }
+
+  // The blocks first, or the decisions: between the two readings others may write.
+  void read_witness(NodeId id, Uuid uuid, WitnessResult result, int step) {
+    const bool blocks = (step == 0) != decisions_first_;
+    const Lun& lun = luns_[uuid];
+    if (blocks) {
+      for (const auto& [node, block] : lun.blocks) result.blocks.push_back({node, block});
+    } else {
+      for (const auto& [node, heartbeat] : lun.heartbeats) result.heartbeats.push_back(heartbeat);
+      result.decided = lun.decided;
+    }
+    at_node(id, short_time(), [=, this](Membership& core) {
+      if (step == 0) return read_witness(id, uuid, result, 1);
+      take(id, core.on_witness(result, now_));
     });
   }
 
@@ -253,6 +307,7 @@ class ClusterScene {
     }
   }
 
+  // Leases of a generation do not know of the next, which was forced.
   void check() {
     for (NodeId id = 0; id < nodes_.size(); ++id) {
       const Node& node = nodes_[id];
@@ -260,7 +315,8 @@ class ClusterScene {
       for (auto each = decided_.upper_bound(node.core->decision().epoch); each != decided_.end();
            ++each) {
         const auto& [value, at] = each->second;
-        if (value.forced || value.has_member(id, node.incarnation)) continue;
+        if (value.epoch >> kForcedByShift != node.core->decision().epoch >> kForcedByShift) break;
+        if (value.has_member(id, node.incarnation)) continue;
         const auto until = node.core->lease_until();
         const auto confirmed = node.core->confirmed_at();
         if (until && *until > at + timers_.lease) breach_ = "a lease beyond an eviction";
@@ -279,9 +335,9 @@ class ClusterScene {
   uint64_t events_made_ = 0;
   std::array<std::array<bool, kMaxNodes>, kMaxNodes> cut_{};
   uint64_t loss_percent_ = 0;
-  Decision witness_decided_;
-  std::map<NodeId, Heartbeat> witness_heartbeats_;
-  std::map<NodeId, BallotBlock> witness_blocks_;
+  uint64_t late_percent_ = 0;
+  bool decisions_first_ = false;
+  std::map<Uuid, Lun> luns_;
   std::map<Epoch, Decided> decided_;
   std::string breach_;
 };
