@@ -25,7 +25,7 @@ NodeSet best_clique(const Graph& graph, NodeSet candidates,
                     const std::array<Candidate, kMaxNodes>& weights);
 
 // All candidates divided into cliques, the best first: a node's turn to propose is its clique's
-// place.
+// place. Those after the fifth all have the sixth, each with the best clique that it belongs to.
 int rank_of(NodeId node, const Graph& graph, NodeSet candidates,
             const std::array<Candidate, kMaxNodes>& weights, NodeSet& own_clique);
 

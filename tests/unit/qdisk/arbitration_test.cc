@@ -101,6 +101,30 @@ TEST(RankOf, EachCliqueHasItsTurn) {
   EXPECT_THAT(cliques, ElementsAre(0b111, 0b111, 0b111, 0b11000, 0b11000, 0b100000));
 }
 
+// All networks are down, and 64 nodes see each other's heartbeats on the witness.
+TEST(RankOf, WhereNobodyHearsAnybodyOnlyTheFirstHaveATurnOfTheirOwn) {
+  std::vector<int> ranks;
+  for (const NodeId node : first(64)) {
+    NodeSet own;
+    ranks.push_back(rank_of(node, Graph{}, first(64), all_vote(64), own));
+    ASSERT_EQ(own, NodeSet::of(node));
+  }
+  EXPECT_EQ(std::vector<int>(ranks.begin(), ranks.begin() + 7),
+            (std::vector<int>{0, 1, 2, 3, 4, 5, 5}));
+  EXPECT_EQ(ranks.back(), 5);
+}
+
+// 2^32 cliques, each as good as the others: one of them, after a bounded number of steps.
+TEST(RankOf, ManyCliquesAreNotAllLookedAt) {
+  Graph graph = complete(64);
+  for (NodeId node = 0; node < 64; node += 2) cut(graph, node, static_cast<NodeId>(node + 1));
+  NodeSet own;
+  const int rank = rank_of(63, graph, first(64), all_vote(64), own);
+  EXPECT_LE(rank, 1);
+  EXPECT_EQ(own.count(), 32);
+  EXPECT_EQ(best_clique(graph, first(64), all_vote(64)).count(), 32);
+}
+
 bool is_clique(const Graph& graph, NodeSet set) {
   for (const NodeId node : set) {
     if (!(graph[node] | NodeSet::of(node)).contains(set)) return false;
