@@ -50,8 +50,9 @@ bool vouches(const Reply& reply, Epoch epoch, NodeId node, Incarnation incarnati
   if (!reply.remembers || reply.decided.epoch != epoch ||
       !reply.decided.has_member(node, incarnation))
     return false;
+  // Whoever begins a ballot for an epoch beyond the next knows that the next has been decided.
   return std::ranges::none_of(reply.blocks, [&](const NodeBlock& each) {
-    return each.block.bal != 0 && each.block.epoch > epoch;
+    return each.block.epoch > epoch + 1 || (each.block.epoch == epoch + 1 && each.block.bal != 0);
   });
 }
 

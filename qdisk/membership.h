@@ -25,7 +25,8 @@ struct MembershipSettings {
 };
 
 // For the witness LUN, one at a time: writes what is there, in this order, each durable before the
-// next, then reads all heartbeats, decisions and ballot blocks.
+// next, then reads all heartbeats, decisions and ballot blocks, in any order: a block beyond the
+// next epoch shows that a decision has been missed.
 struct WitnessTask {
   Decision decided;  // unless the witness is known to hold it or a later one
   Heartbeat heartbeat;

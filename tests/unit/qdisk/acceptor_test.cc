@@ -127,6 +127,16 @@ TEST(Vouches, ABallotThatHasBegunEndsNoLeaseButOneThatHasAValueDoes) {
   EXPECT_FALSE(vouches(acceptor.reply({}), 1, 0, 1));
 }
 
+// The witness is read in several pieces. The decision was read, then epoch 2 was written there, and
+// over the block that had decided it that of a ballot for epoch 3; then the blocks were read.
+TEST(Vouches, ABlockBeyondTheNextEpochShowsThatThatOneHasBeenDecided) {
+  Reply reply{.decided = three()};
+  reply.blocks.push_back({.node = 2, .block = block(0x102)});
+  EXPECT_TRUE(vouches(reply, 1, 0, 1));
+  reply.blocks[0].block.epoch = 3;
+  EXPECT_FALSE(vouches(reply, 1, 0, 1));
+}
+
 // On the witness a block stays until its writer writes another.
 TEST(Vouches, ABlockOfThisEpochOrAnEarlierOneHasServed) {
   Reply reply{.decided = three(3)};

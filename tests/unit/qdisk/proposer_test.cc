@@ -140,6 +140,19 @@ TEST_F(ProposerTest, BlocksOfEarlierEpochsAreEmpty) {
   EXPECT_EQ(proposer_.value(), three(2, 9));
 }
 
+// The value that node 1 had proposed here, and that a majority may have taken, is not to be seen
+// any more where its block of the epoch after this one is.
+TEST_F(ProposerTest, WhereABlockOfALaterEpochIsThisOneHasBeenDecided) {
+  begin();
+  proposer_.on_reply(0, shows({}));
+  NodeBlock later = other(1, 0x101);
+  later.block.epoch = 3;
+  EXPECT_EQ(proposer_.on_reply(kWitness, shows({later})), State::phase1);
+  EXPECT_EQ(proposer_.on_reply(2, shows({later})), State::phase1);
+  EXPECT_FALSE(proposer_.has_answered(2));
+  EXPECT_EQ(proposer_.on_reply(2, shows({})), State::phase2);
+}
+
 TEST_F(ProposerTest, WhatComesAfterItHasGivenUpChangesNothing) {
   begin();
   proposer_.give_up();
