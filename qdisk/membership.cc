@@ -169,7 +169,9 @@ Effects Membership::on_witness(const WitnessResult& result, io::Instant now) {
                     .incarnation = settings_.incarnation,
                     .decided = result.decided,
                     .blocks = result.blocks};
-  if (witness_) take_reply(kWitness, reply, now, effects);
+  // What it says may name another LUN as the witness: then this one vouches for nothing any more.
+  learn(result.decided, now, effects);
+  if (witness_counts()) take_reply(kWitness, reply, now, effects);
   ask_witness(now, effects);
   look_at_fences(now, effects);
   return effects;
