@@ -52,7 +52,10 @@ void apply(const Change& change, Decision& next, const Situation& situation) {
       owner.coordinator = kNoNode;
       break;
     case Change::Kind::move_volume:
-      if (exists(owner) && owner.coordinator == change.from) give(owner, wanted);
+      // To nobody else, and it would move for ever: a change stays asked for until it is fulfilled.
+      if (exists(owner) && owner.coordinator == change.from && wanted != change.from) {
+        give(owner, wanted);
+      }
       break;
     case Change::Kind::use_witness:
       next.witness = change.witness;
@@ -121,6 +124,9 @@ base::Result<> possible(const Change& change, const Decision& current) {
   }
   if (change.coordinator != kNoNode && !current.members().has(change.coordinator)) {
     return base::fail(Errc::invalid_argument, "the node is no member");
+  }
+  if (change.kind == Change::Kind::move_volume && change.coordinator == change.from) {
+    return base::fail(Errc::invalid_argument, "the volume is there already");
   }
   if (change.kind == Change::Kind::config && change.config.version <= current.config.version) {
     return base::fail(Errc::invalid_argument, "a newer configuration counts already");

@@ -137,6 +137,19 @@ TEST(PlanChange, AVolumeIsMovedFromWhoHandsItOver) {
   EXPECT_FALSE(pending(move, three().current));
 }
 
+// A change is asked for until it is fulfilled: each of these epochs would be followed by the next.
+TEST(PlanChange, AVolumeIsNotMovedToWhereItIs) {
+  Change move{.kind = Kind::move_volume, .volume = 0, .coordinator = 0, .from = 0};
+  EXPECT_FALSE(changed(three(), move));
+  EXPECT_FALSE(possible(move, three().current));
+  Situation alone = three();
+  alone.current.incarnations = alone.members = {1};
+  alone.policy.configured = alone.current.voters = NodeSet(1);
+  move.coordinator = kNoNode;
+  EXPECT_FALSE(changed(alone, move));
+  EXPECT_TRUE(possible(move, alone.current));  // as soon as there is another member
+}
+
 TEST(PlanChange, AnotherWitnessIsNamed) {
   const Change use{.kind = Kind::use_witness, .witness = {2}};
   EXPECT_TRUE(pending(use, three().current));
