@@ -181,6 +181,8 @@ void Membership::consider(io::Instant now, Effects& effects) {
   if (!wanted_since_ || wanted_ != wanted->wish.incarnations) {
     wanted_ = wanted->wish.incarnations;
     wanted_since_ = now;
+    // A ballot that no majority has answered yet would bring what was wished before.
+    if (proposer_.state() == Proposer::State::phase1) proposer_.give_up();
   }
   if (proposer_.running() || now < not_before_ || now - *wanted_since_ < wanted->delay) return;
   begin_ballot(wanted->wish, now, effects);

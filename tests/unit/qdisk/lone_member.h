@@ -61,7 +61,9 @@ class LoneMember {
     }
     return std::nullopt;
   }
-  void run(Milliseconds time) { (void)proposes_within(time); }
+  void run(Milliseconds time) {
+    for (const io::Instant end = now_ + time; now_ < end; now_ += core_->tick_length()) step();
+  }
   // What that ballot wishes: every voter answers it.
   std::optional<Decision> wish() {
     for (const NodeId voter : core_->decision().voters) {

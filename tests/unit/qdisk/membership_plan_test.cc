@@ -191,6 +191,20 @@ TEST(MembershipPlan, AChangeIsProposedAtOnceByWhomItWasAskedOf) {
   EXPECT_EQ(wish->members(), NodeSet(0b111));
 }
 
+// It was alone, and its ballot found no majority; the others come back as new lives and answer it.
+TEST(MembershipPlan, ABallotThatNobodyAnswersDoesNotBringAnOldWish) {
+  LoneMember node(0);
+  node.start();
+  ASSERT_TRUE(node.proposes_within(seconds(60)));
+  node.run(seconds(30));
+  node.hear(1, NodeState::joining, 2);
+  node.hear(2, NodeState::joining, 2);
+  node.run(seconds(5));
+  const auto wish = node.wish();
+  ASSERT_TRUE(wish);
+  EXPECT_EQ(wish->members(), NodeSet(0b111));
+}
+
 // All of the last members are new lives.
 class FoundingTest : public testing::Test {
  protected:
