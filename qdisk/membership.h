@@ -92,7 +92,8 @@ class Membership {
   base::Result<> ask(const Change& change);
   const std::optional<Change>& asked() const { return change_; }
   void forget_change() { change_.reset(); }
-  // Of its own will: the others need not wait for anything.
+  // Of its own will: the others need not wait for anything. Its lease ends with it, and so does
+  // this life: what is started later, also within the same boot, is a new incarnation.
   void stop() { stopped_ = true; }
   // What non-members as of this epoch had asked of this node is dropped and has ended.
   void on_quiesced(Epoch epoch);
@@ -106,7 +107,7 @@ class Membership {
   const AcceptorState& acceptor_state() const { return acceptor_.state(); }
   bool is_member() const { return decision().has_member(settings_.self, settings_.incarnation); }
   bool evicted() const { return evicted_; }
-  bool lease_valid(io::Instant now) const { return is_member() && lease_.valid(now); }
+  bool lease_valid(io::Instant now) const { return is_member() && !stopped_ && lease_.valid(now); }
   std::optional<io::Instant> lease_until() const { return lease_.until(); }
   // A path that was registered before this moment may carry data I/O ("verify after register").
   std::optional<io::Instant> confirmed_at() const;

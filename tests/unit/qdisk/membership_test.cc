@@ -249,6 +249,17 @@ TEST(Membership, ABlockOfTheNextEpochEndsRenewalsAlsoOfThoseWhomItKeeps) {
   EXPECT_FALSE(vouches(acceptor.reply({}), 1, 2, 1));
 }
 
+TEST(Membership, ANodeThatHasStoppedHasNeitherLeaseNorToken) {
+  ClusterScene scene(2, kDisk);
+  scene.run(seconds(5));
+  ASSERT_TRUE(scene.core(0).ask({.kind = Change::Kind::add_volume, .coordinator = 0}));
+  ASSERT_TRUE(scene.run_until([&] { return scene.core(0).token(0, scene.now()).has_value(); },
+                              seconds(10)));
+  scene.core(0).stop();
+  EXPECT_FALSE(scene.core(0).lease_valid(scene.now()));
+  EXPECT_FALSE(scene.core(0).token(0, scene.now()));
+}
+
 // Everything at once, for many seeds: nothing of what check() looks for, and when the faults have
 // ended all nodes are members again.
 TEST(Membership, RandomFaultsBreakNothingAndHeal) {
