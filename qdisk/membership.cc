@@ -187,6 +187,7 @@ void Membership::on_devices_fenced(Epoch epoch, bool timed) {
 
 Effects Membership::force(io::Instant now) {
   Effects effects;
+  if (evicted_ || decision().epoch == 0) return effects;
   const Decision& current = decision();
   Situation forced = situation(now);
   forced.members = {};

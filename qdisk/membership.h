@@ -101,6 +101,7 @@ class Membership {
   // enough time has gone by.
   void on_devices_fenced(Epoch epoch, bool timed);
   // An operator's word instead of a majority: this node alone is the cluster, in a new generation.
+  // Nothing happens where no decision is known, nor in a life that was evicted.
   Effects force(io::Instant now);
 
   const Decision& decision() const { return acceptor_.decided(); }

@@ -260,6 +260,19 @@ TEST(Membership, ANodeThatHasStoppedHasNeitherLeaseNorToken) {
   EXPECT_FALSE(scene.core(0).token(0, scene.now()));
 }
 
+// It would begin the first generation anew, with another value for its first epoch.
+TEST(Membership, WhoKnowsNoDecisionIsNotForced) {
+  ClusterScene scene(1, kDisk);
+  scene.run(seconds(5));
+  scene.crash(0);
+  scene.lose_state(0);
+  scene.start(0, true);
+  scene.force(0);
+  scene.run(seconds(5));
+  EXPECT_EQ(scene.core(0).decision().epoch, 0U);
+  EXPECT_EQ(scene.breach(), "");
+}
+
 // Everything at once, for many seeds: nothing of what check() looks for, and when the faults have
 // ended all nodes are members again.
 TEST(Membership, RandomFaultsBreakNothingAndHeal) {
