@@ -106,6 +106,9 @@ class Membership {
 
   const Decision& decision() const { return acceptor_.decided(); }
   const AcceptorState& acceptor_state() const { return acceptor_.state(); }
+  // To be made durable together with acceptor_state(): a life that remembers nothing and has learnt
+  // a decision still does not know what it had promised.
+  bool remembers() const { return acceptor_.remembers(); }
   bool is_member() const { return decision().has_member(settings_.self, settings_.incarnation); }
   bool evicted() const { return evicted_; }
   bool lease_valid(io::Instant now) const { return is_member() && !stopped_ && lease_.valid(now); }

@@ -222,7 +222,7 @@ class ClusterScene {
     Node& node = nodes_[id];
     if (effects.persist) {
       node.durable = node.core->acceptor_state();
-      node.remembers = node.core->heartbeat(now_).remembers;
+      node.remembers = node.core->remembers();
     }
     if (effects.decided) note_decided(node.core->decision());
     for (const Envelope& envelope : effects.messages) {

@@ -273,6 +273,27 @@ TEST(Membership, WhoKnowsNoDecisionIsNotForced) {
   EXPECT_EQ(scene.breach(), "");
 }
 
+// It has learnt what was decided, and made that durable; what it had promised it does not know.
+TEST(Membership, ANodeThatHasLostItsStateStillHasAfterALaterStart) {
+  ClusterScene scene(3, kNodes);
+  scene.run(seconds(5));
+  scene.crash(0);
+  scene.crash(1);
+  scene.crash(2);
+  scene.lose_state(2);
+  scene.start(2, true);
+  scene.start(0, true);
+  ASSERT_TRUE(scene.run_until([&] { return scene.core(2).decision().epoch != 0; }, seconds(5)));
+  EXPECT_FALSE(scene.core(2).remembers());
+  scene.start(2, true);
+  EXPECT_FALSE(scene.core(2).remembers());
+  scene.run(seconds(60));
+  EXPECT_THAT(scene.leased(), IsEmpty());  // one of three that remembers
+  scene.start(1, true);
+  ASSERT_TRUE(scene.run_until([&] { return scene.leased().size() == 3; }, seconds(60)));
+  EXPECT_TRUE(scene.core(2).remembers());
+}
+
 // Everything at once, for many seeds: nothing of what check() looks for, and when the faults have
 // ended all nodes are members again.
 TEST(Membership, RandomFaultsBreakNothingAndHeal) {
