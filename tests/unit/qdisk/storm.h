@@ -29,6 +29,9 @@ class Storm {
     }
     mend();
     if (heals()) return scene_.breach();
+    for (NodeId id = 0; id < count_; ++id) {
+      if (!up(id)) return "a node is down";
+    }
     // Memory that a majority needs is lost: only an operator can help.
     if (!voters_remember()) {
       if (scene_.core(newest()).decision().epoch == 0) return "";  // nothing is left of the cluster
@@ -71,7 +74,7 @@ class Storm {
         scene_.lose_state(id);
         return scene_.start(id, true);
       case 11:
-        if (seed_ % 11 == 0 && up(id) && scene_.core(id).decision().epoch != 0) scene_.force(id);
+        if (seed_ % 11 == 0 && up(id)) scene_.force(id);
         return;
       default:
         scene_.heal();
@@ -147,8 +150,9 @@ class Storm {
     }
     return best;
   }
+  // Those of the newest decision that anybody still knows of.
   bool voters_remember() {
-    const Decision& decision = scene_.newest();
+    const Decision& decision = scene_.core(newest()).decision();
     Answers answers{.witness = true};
     for (NodeId id = 0; id < count_; ++id) {
       if (scene_.node(id).remembers) answers.nodes.add(id);
