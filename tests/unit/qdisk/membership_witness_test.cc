@@ -38,6 +38,34 @@ TEST(MembershipWitness, AnOldWitnessThatNamesTheNewOneDoesNotVouchForIt) {
   EXPECT_EQ(node.lease_until(), now + Timers{}.lease);
 }
 
+// The reading took 3 s: what was read may be as old as its beginning.
+TEST(MembershipWitness, ALeaseCountsFromBeforeTheTaskBegan) {
+  base::SeededRandom random(1);
+  const io::Instant now{seconds(1000)};
+  const MembershipSettings settings{.self = 0, .policy = {.configured = NodeSet(0b11)}};
+  Membership node(settings, {.decided = of_two(1, kWitnessUuid)}, true, random, now);
+  node.use_witness(kWitnessUuid);
+  ASSERT_TRUE(node.on_tick(now).witness);
+  node.on_tick(now + seconds(3));
+  node.on_witness({.ok = true, .decided = of_two(1, kWitnessUuid)}, now + seconds(3));
+  EXPECT_EQ(node.lease_until(), now + Timers{}.lease);
+}
+
+// The LUN was taken away and given back while a task was under way: whose answer it is is not
+// known.
+TEST(MembershipWitness, ATaskThatBeganBeforeAChangeOfTheWitnessTellsNothing) {
+  base::SeededRandom random(1);
+  const io::Instant now{seconds(1000)};
+  const MembershipSettings settings{.self = 0, .policy = {.configured = NodeSet(0b11)}};
+  Membership node(settings, {.decided = of_two(1, kWitnessUuid)}, true, random, now);
+  node.use_witness(kWitnessUuid);
+  ASSERT_TRUE(node.on_tick(now).witness);
+  node.use_witness(std::nullopt);
+  node.use_witness(kWitnessUuid);
+  node.on_witness({.ok = true, .decided = of_two(1, kWitnessUuid)}, now);
+  EXPECT_FALSE(node.lease_until());
+}
+
 TEST(MembershipWitness, AnotherLunTakesOverItsVote) {
   ClusterScene scene(2, QuorumMode::node_and_disk_majority);
   scene.run(seconds(5));
