@@ -205,6 +205,32 @@ TEST(MembershipPlan, ABallotThatNobodyAnswersDoesNotBringAnOldWish) {
   EXPECT_EQ(wish->members(), NodeSet(0b111));
 }
 
+TEST(MembershipPlan, ABallotEndsWhenItsNeedIsGone) {
+  LoneMember node(0);
+  node.start();
+  ASSERT_TRUE(node.proposes_within(seconds(60)));
+  node.hear(1);
+  node.hear(2);
+  node.run(seconds(2));
+  EXPECT_FALSE(node.proposes_within(seconds(60)));
+}
+
+// Such a value keeps all from renewing their leases, and its proposer may be gone.
+TEST(MembershipPlan, AValueThatNobodyFinishesIsFinishedByOneAfterTheOther) {
+  LoneMember node(1);
+  node.start();
+  node.hear(0);
+  node.hear(2);
+  node.run(seconds(20));
+  BallotBlock block{.epoch = 6, .mbal = 0x002, .bal = 0x002, .incarnation = 1};
+  block.value = node.core().decision();
+  block.value.epoch = 6;
+  node.core().on_request(
+      {.from = 2, .incarnation = 1, .decided = node.core().decision(), .store = block}, node.now());
+  expect_about(node.proposes_within(seconds(60)), seconds(3));
+  EXPECT_EQ(node.wish(), block.value);
+}
+
 // All of the last members are new lives.
 class FoundingTest : public testing::Test {
  protected:
