@@ -16,7 +16,7 @@ constexpr int kMaxBackoffDoublings = 5;
 }  // namespace
 
 Membership::Membership(const MembershipSettings& settings, AcceptorState state, bool remembers,
-                       base::Random& random, io::Instant now)
+                       Epoch fenced, base::Random& random, io::Instant now)
     : settings_(settings),
       random_(random),
       acceptor_(std::move(state), settings.self, settings.incarnation, remembers),
@@ -27,6 +27,8 @@ Membership::Membership(const MembershipSettings& settings, AcceptorState state, 
       ticked_at_(now),
       learnt_at_(now),
       quiesced_(acceptor_.decided().epoch),  // nobody has asked anything of it yet
+      unfenced_unknown_(fenced < acceptor_.decided().epoch),
+      fenced_(fenced),
       // When the last eviction was decided is not known: as if just now.
       evicted_stopped_at_(now + settings.timers.takeover) {
   term_began_.fill(decision().epoch);
@@ -233,6 +235,7 @@ void Membership::note_leaving(const Decision& before, io::Instant now) {
   for (const NodeId node : before.members()) {
     if (decision().has_member(node, before.incarnations[node])) continue;
     left = true;
+    unfenced_.push_back({node, before.incarnations[node]});
     const Heartbeat* of = view_.of(node, now);
     const bool stopped =
         of != nullptr &&
@@ -240,6 +243,7 @@ void Membership::note_leaving(const Decision& before, io::Instant now) {
          (of->incarnation == before.incarnations[node] && of->state == NodeState::stopped));
     may_run |= !stopped;
   }
+  unfenced_unknown_ |= unseen;
   if (may_run) evicted_stopped_at_ = now + settings_.timers.takeover;
   if (left) return;
   if (fenced_ == before.epoch) fenced_ = decision().epoch;
@@ -362,9 +366,8 @@ void Membership::look_at_fences(io::Instant now, Effects& effects) {
   const NodeSet live = live_members(now);
   for (const NodeId node : live - NodeSet::of(settings_.self)) {
     const Heartbeat* of = view_.of(node, now);
-    if (of->fenced > fenced_ && of->fenced <= decision().epoch) {
-      fenced_ = of->fenced;
-      fenced_timed_ = of->fenced_timed;
+    if (of->fenced > fenced_ && of->fenced == decision().epoch) {
+      set_fenced(of->fenced, of->fenced_timed);
     }
   }
   const Epoch epoch = decision().epoch;
@@ -374,7 +377,7 @@ void Membership::look_at_fences(io::Instant now, Effects& effects) {
       live.lowest() == settings_.self && now - listening_since_ > 2 * settings_.timers.hb_net;
   if (fencer && fence_asked_ < epoch && devices_fenced_ < epoch) {
     fence_asked_ = epoch;
-    effects.fence_devices = epoch;
+    effects.fence_devices = fence_order(now);
   }
   if (devices_fenced_ < epoch || quiesced_ < epoch) return;
   for (const NodeId node : decision().members() - NodeSet::of(settings_.self)) {
@@ -383,8 +386,24 @@ void Membership::look_at_fences(io::Instant now, Effects& effects) {
       return;
     }
   }
+  set_fenced(epoch, devices_timed_);
+}
+
+void Membership::set_fenced(Epoch epoch, bool timed) {
   fenced_ = epoch;
-  fenced_timed_ = devices_timed_;
+  fenced_timed_ = timed;
+  unfenced_.clear();
+  unfenced_unknown_ = false;
+}
+
+FenceOrder Membership::fence_order(io::Instant now) const {
+  FenceOrder order{
+      .epoch = decision().epoch, .lives = unfenced_, .unknown = unfenced_unknown_, .joining = {}};
+  for (const NodeId node : view_.heard(now) - decision().members()) {
+    const Heartbeat* of = view_.of(node, now);
+    if (of->state == NodeState::joining) order.joining.push_back({node, of->incarnation});
+  }
+  return order;
 }
 
 }  // namespace holdfast::qdisk

@@ -39,6 +39,17 @@ struct WitnessResult {
   std::vector<NodeBlock> blocks;
 };
 
+// That nothing can land any more, on any device of the cluster, of whoever is no member as of the
+// epoch.
+struct FenceOrder {
+  Epoch epoch = 0;
+  std::vector<Life> lives;  // who has left since the last fence
+  bool unknown = false;     // ... and others, of whom this node does not know
+  // Who wants to join: their keys stay, unless they are among the lives.
+  std::vector<Life> joining;
+  bool operator==(const FenceOrder&) const = default;
+};
+
 struct Envelope {
   NodeId to = kNoNode;
   std::variant<Request, Reply> body;
@@ -53,9 +64,8 @@ struct Effects {
   bool decided = false;                // decision() is another one
   // No further effect comes from this life: it must end everything it does, and a new one may join.
   bool evicted = false;
-  // Members' devices are to be rid of all keys but those of the members, and drained; answer with
-  // on_devices_fenced(). Asked of one member at a time, as far as it can be known.
-  std::optional<Epoch> fence_devices;
+  // Answer with on_devices_fenced(). Asked of one member at a time, as far as it can be known.
+  std::optional<FenceOrder> fence_devices;
 };
 
 // The right of a coordinator: whoever receives it refuses one that is older than it has seen.
@@ -69,7 +79,8 @@ class Membership {
  public:
   // `remembers`: the state is what this node last made durable. Not where it has lost it, or
   // begins.
-  Membership(const MembershipSettings& settings, AcceptorState state, bool remembers,
+  // `fenced`: as it last was durable, or 0; it may lag behind.
+  Membership(const MembershipSettings& settings, AcceptorState state, bool remembers, Epoch fenced,
              base::Random& random, io::Instant now);
 
   // Each takes the time at which the event came. Call on_tick() every tick_length() at the latest.
@@ -140,6 +151,8 @@ class Membership {
   void learn(const Decision& decision, io::Instant now, Effects& effects);
   void note_leaving(const Decision& before, io::Instant now);
   void note_blocks(const std::vector<NodeBlock>& blocks, io::Instant now);
+  void set_fenced(Epoch epoch, bool timed);
+  FenceOrder fence_order(io::Instant now) const;
   void look_at_fences(io::Instant now, Effects& effects);
   void consider(io::Instant now, Effects& effects);
   void begin_ballot(const Decision& wish, io::Instant now, Effects& effects);
@@ -191,6 +204,8 @@ class Membership {
 
   io::Instant learnt_at_{};
   Epoch quiesced_ = 0;
+  std::vector<Life> unfenced_;  // have left since fenced_
+  bool unfenced_unknown_ = false;
   Epoch fence_asked_ = 0;
   Epoch devices_fenced_ = 0;
   bool devices_timed_ = false;
