@@ -50,8 +50,9 @@ bool vouches(const Reply& reply, Epoch epoch, NodeId node, Incarnation incarnati
   if (!reply.remembers || reply.decided.epoch != epoch ||
       !reply.decided.has_member(node, incarnation))
     return false;
+  // A block of an epoch further on comes after a decision that this acceptor does not show.
   return std::ranges::none_of(reply.blocks, [&](const NodeBlock& each) {
-    return each.block.bal != 0 && each.block.epoch > epoch;
+    return each.block.epoch > epoch + 1 || (each.block.epoch == epoch + 1 && each.block.bal != 0);
   });
 }
 

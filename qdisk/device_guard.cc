@@ -97,14 +97,18 @@ void DeviceGuard::claim(Done done) {
   busy_ = true;
   done_ = std::move(done);
   rounds_ = 0;
-  device_.use_key(key_, [this](base::Result<> result) noexcept {
+  auto registered = [this](base::Result<> result) noexcept {
     if (!result && result.error().code == Errc::unsupported) {
       without_reservations_ = true;
       return ended({});
     }
     if (!result) return ended(result);
+    used_ = true;
     read([this](const ReservationState& state) noexcept { claim_step(state); });
-  });
+  };
+  // A key that is gone comes back only by the owner's decision, which this call is.
+  if (used_) return device_.readmit(std::move(registered));
+  device_.use_key(key_, std::move(registered));
 }
 
 void DeviceGuard::claim_step(const ReservationState& state) {

@@ -77,6 +77,7 @@ class DeviceGuard {
   const uint64_t key_;
   bool busy_ = false;
   bool stopping_ = false;
+  bool used_ = false;  // the device has the key
   bool without_reservations_ = false;
   int rounds_ = 0;
   Done done_;

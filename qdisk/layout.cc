@@ -220,7 +220,11 @@ void encode(const Heartbeat& heartbeat, const Uuid& cluster, MutableSector out) 
                        .epoch = heartbeat.epoch,
                        .heard_disk = heartbeat.heard_disk.bits(),
                        .reservation_key = heartbeat.reservation_key,
-                       .io_p99_us = heartbeat.io_p99_us};
+                       .io_p99_us = heartbeat.io_p99_us,
+                       .quiesced = heartbeat.quiesced,
+                       .fenced = heartbeat.fenced};
+  if (heartbeat.remembers) wire.flags |= wire::kFlagRemembers;
+  if (heartbeat.fenced_timed) wire.flags |= wire::kFlagFencedTimed;
   for (size_t i = 0; i < kMaxNetworks; ++i) wire.heard_net[i] = heartbeat.heard_net[i].bits();
   const uint64_t offset = heartbeat_offset(heartbeat.node, heartbeat.sequence);
   seal(wire, wire::Kind::heartbeat, offset, cluster, out);
@@ -230,7 +234,11 @@ Decoded<Heartbeat> decode_heartbeat(Sector in, const Uuid& cluster, NodeId node,
   return decode<Heartbeat, wire::Heartbeat>(
       in, wire::Kind::heartbeat, heartbeat_offset(node, parity), cluster,
       [node, parity](const wire::Heartbeat& wire, Heartbeat& value) {
-        if (!all_zero(wire.reserved)) return Fault::reserved;
+        const uint8_t known = wire::kFlagRemembers | wire::kFlagFencedTimed;
+        if ((wire.flags & ~known) != 0 || !all_zero(wire.reserved_1) ||
+            !all_zero(wire.reserved_2)) {
+          return Fault::reserved;
+        }
         if (wire.node != node) return Fault::owner;
         if (wire.sequence % kCopies != parity % kCopies) return Fault::value;
         value = {.node = wire.node,
@@ -240,9 +248,13 @@ Decoded<Heartbeat> decode_heartbeat(Sector in, const Uuid& cluster, NodeId node,
                  .boottime_ns = wire.boottime_ns,
                  .epoch = wire.epoch,
                  .heard_disk = NodeSet(wire.heard_disk),
+                 .quiesced = wire.quiesced,
+                 .fenced = wire.fenced,
+                 .fenced_timed = (wire.flags & wire::kFlagFencedTimed) != 0,
                  .volumes_ok = wire.volumes_ok,
                  .reservation_key = wire.reservation_key,
-                 .io_p99_us = wire.io_p99_us};
+                 .io_p99_us = wire.io_p99_us,
+                 .remembers = (wire.flags & wire::kFlagRemembers) != 0};
         for (size_t i = 0; i < kMaxNetworks; ++i) value.heard_net[i] = NodeSet(wire.heard_net[i]);
         return fault_unless(possible(value));
       });

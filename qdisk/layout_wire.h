@@ -68,6 +68,9 @@ static_assert(offsetof(Superblock, generation) == 48);
 static_assert(offsetof(Superblock, sector_bytes) == 56);
 static_assert(offsetof(Superblock, timers) == 64 && offsetof(Superblock, name) == 104);
 
+inline constexpr uint8_t kFlagRemembers = 1 << 0;
+inline constexpr uint8_t kFlagFencedTimed = 1 << 1;
+
 struct Heartbeat {
   Header header;
   uint8_t node = 0;
@@ -81,14 +84,19 @@ struct Heartbeat {
   le64 heard_disk{};
   le64 reservation_key{};
   le32 io_p99_us{};
-  Reserved<428> reserved{};
+  uint8_t flags = 0;
+  Reserved<3> reserved_1{};
+  le64 quiesced{};
+  le64 fenced{};
+  Reserved<408> reserved_2{};
 };
 static_assert(base::WireStruct<Heartbeat, kRecordBytes>);
 static_assert(offsetof(Heartbeat, node) == 16 && offsetof(Heartbeat, incarnation) == 20);
 static_assert(offsetof(Heartbeat, sequence) == 24 && offsetof(Heartbeat, epoch) == 40);
 static_assert(offsetof(Heartbeat, heard_net) == 48);
 static_assert(offsetof(Heartbeat, heard_disk) == 64);
-static_assert(offsetof(Heartbeat, io_p99_us) == 80);
+static_assert(offsetof(Heartbeat, io_p99_us) == 80 && offsetof(Heartbeat, flags) == 84);
+static_assert(offsetof(Heartbeat, quiesced) == 88 && offsetof(Heartbeat, fenced) == 96);
 
 inline constexpr uint8_t kFlagWitnessVotes = 1 << 0;
 inline constexpr uint8_t kFlagForced = 1 << 1;

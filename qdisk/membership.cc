@@ -50,6 +50,7 @@ Heartbeat Membership::heartbeat(io::Instant now) const {
                 .fenced = fenced_,
                 .fenced_timed = fenced_timed_,
                 .volumes_ok = volumes_ok_,
+                .reservation_key = settings_.reservation_key,
                 .remembers = acceptor_.remembers()};
   for (size_t network = 0; network < kMaxNetworks; ++network) {
     out.heard_net[network] = view_.heard_net(network, now);
@@ -169,6 +170,7 @@ Effects Membership::on_witness(const WitnessResult& result, io::Instant now) {
   for (const Heartbeat& heartbeat : result.heartbeats) view_.on_disk(heartbeat, now);
   const Reply reply{.sent_at = sent_at,
                     .incarnation = settings_.incarnation,
+                    .remembers = !result.unreadable,
                     .decided = result.decided,
                     .blocks = result.blocks};
   if (witness_) take_reply(kWitness, reply, now, effects);

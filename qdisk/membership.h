@@ -22,6 +22,7 @@ struct MembershipSettings {
   Incarnation incarnation = 1;
   Timers timers{};
   VoterPolicy policy{};
+  uint64_t reservation_key = 0;  // for the others to see
 };
 
 // For the witness LUN, one at a time: writes what is there, in this order, each durable before the
@@ -37,6 +38,9 @@ struct WitnessResult {
   std::vector<Heartbeat> heartbeats;
   Decision decided;
   std::vector<NodeBlock> blocks;
+  // A record is damaged that may have held a block or a later decision: the witness promises
+  // nothing this time.
+  bool unreadable = false;
 };
 
 // That nothing can land any more, on any device of the cluster, of whoever is no member as of the

@@ -43,6 +43,9 @@ inline Heartbeat sample_heartbeat() {
           .epoch = 0x0000'0000'0000'0105,
           .heard_net = {NodeSet(0b111), NodeSet(0b101)},
           .heard_disk = NodeSet(0b111),
+          .quiesced = 0x0105,
+          .fenced = 0x0104,
+          .fenced_timed = true,
           .volumes_ok = 0x8001,
           .reservation_key = 0x51abcd02'00000007,
           .io_p99_us = 1800};
@@ -120,9 +123,13 @@ class RandomRecords {
             .epoch = number(),
             .heard_net = {NodeSet(number()), NodeSet(number())},
             .heard_disk = NodeSet(number()),
+            .quiesced = number(),
+            .fenced = number(),
+            .fenced_timed = random_.below(2) == 0,
             .volumes_ok = static_cast<uint16_t>(number()),
             .reservation_key = number(),
-            .io_p99_us = static_cast<uint32_t>(number())};
+            .io_p99_us = static_cast<uint32_t>(number()),
+            .remembers = random_.below(2) == 0};
   }
   Decision decision() {
     Decision made{.epoch = number() | 1,
