@@ -48,13 +48,22 @@ void DeviceGuard::ended(base::Result<> result) {
   done(result);
 }
 
-void DeviceGuard::finish_fence(FenceProof proof) {
+void DeviceGuard::hold_proves() {
+  for (const Life& life : order_.lives) ended_.try_emplace(life, FenceProof::timed);
+  const bool unknown = order_.unknown_until > unknown_ended_;
+  unknown_ended_ = std::max(unknown_ended_, order_.unknown_until);
+  finish_fence(unknown);
+}
+
+void DeviceGuard::finish_fence(bool timed) {
+  for (const Life& life : order_.lives) timed |= ended_.at(life) == FenceProof::timed;
   LOG_INFO("qdisk", "fenced: device={} epoch={} lives={} proof={}", settings_.name,
-           count_of(order_.epoch), order_.lives.size(),
-           proof == FenceProof::drained ? "drained" : "timed");
+           count_of(order_.epoch), order_.lives.size(), timed ? "timed" : "drained");
+  // Only the lives of the current order can come again.
+  std::erase_if(ended_, [this](const auto& each) { return !has(order_.lives, each.first); });
   busy_ = false;
   auto fenced = std::exchange(fenced_, nullptr);
-  fenced(proof);
+  fenced(timed ? FenceProof::timed : FenceProof::drained);
 }
 
 void DeviceGuard::read(std::move_only_function<void(const ReservationState&) noexcept> got) {
@@ -153,13 +162,11 @@ void DeviceGuard::check(Done done) {
 
 // --- fence ---
 
-void DeviceGuard::fence(const FenceOrder& order, const Decision& members, Fenced fenced) {
+void DeviceGuard::fence(const FenceOrder& order, Fenced fenced) {
   ASSERT(!busy_);
   busy_ = true;
   fenced_ = std::move(fenced);
   order_ = order;
-  members_ = members;
-  removed_.clear();
   rounds_ = 0;
   if (without_reservations_) {
     loop_.start(hold_, settings_.takeover + settings_.hold);
@@ -169,9 +176,9 @@ void DeviceGuard::fence(const FenceOrder& order, const Decision& members, Fenced
 }
 
 bool DeviceGuard::is_victim(const Life& life) const {
-  if (has(order_.lives, life)) return true;
   if (members_.has_member(life.node, life.incarnation)) return false;
-  return order_.unknown || !has(order_.joining, life);
+  return has(order_.lives, life) || order_.unknown_until > unknown_ended_ ||
+         !has(order_.joining, life);
 }
 
 void DeviceGuard::fence_step(const ReservationState& state) {
@@ -193,7 +200,7 @@ void DeviceGuard::fence_step(const ReservationState& state) {
     const auto life = life_of(key, settings_.cluster);
     if (!life || !is_victim(*life)) continue;
     return preempt(key, [this, again, life = *life](bool removed) mutable noexcept {
-      if (removed) removed_.push_back(life);
+      if (removed) ended_[life] = FenceProof::drained;
       again();
     });
   }
@@ -203,14 +210,14 @@ void DeviceGuard::fence_step(const ReservationState& state) {
 // Whose key was not there to be removed may have commands under way, all the same: somebody else
 // has removed it, and may have died before the target answered; or the target has forgotten it.
 void DeviceGuard::after_victims() {
-  const bool all_removed =
-      std::ranges::all_of(order_.lives, [this](const Life& life) { return has(removed_, life); });
-  if (all_removed && !order_.unknown) return finish_fence(FenceProof::drained);
+  const bool all =
+      std::ranges::all_of(order_.lives, [this](const Life& life) { return ended_.contains(life); });
+  if (all && order_.unknown_until <= unknown_ended_) return finish_fence();
   loop_.start(hold_, settings_.hold);
 }
 
 void DeviceGuard::on_hold_over() noexcept {
-  if (without_reservations_) return finish_fence(FenceProof::timed);
+  if (without_reservations_) return hold_proves();
   // Still in force, and nobody of them has come back?
   read([this](const ReservationState& state) noexcept {
     const bool back = std::ranges::any_of(state.keys, [this](uint64_t key) {
@@ -220,7 +227,7 @@ void DeviceGuard::on_hold_over() noexcept {
     if (back || state.type == ReservationType::none || !has(state.keys, key_)) {
       return fence_step(state);
     }
-    finish_fence(FenceProof::timed);
+    hold_proves();
   });
 }
 

@@ -9,6 +9,7 @@
 // Owner: Node. One call at a time, each answered once, within its bounds.
 
 #include <functional>
+#include <map>
 #include <vector>
 
 #include "common/io/loop.h"
@@ -50,8 +51,10 @@ class DeviceGuard {
   // Registers this life, ends whatever earlier lives of this node have under way, and sees to it
   // that there is a reservation. Errc::busy: somebody else's reservation is in the way.
   void claim(Done done);
-  // Errc::permission: this life is not registered itself. `members`: as of the order's epoch.
-  void fence(const FenceOrder& order, const Decision& members, Fenced fenced);
+  // The newest decision, also while a fence is under way: its members are spared.
+  void set_members(const Decision& members) { members_ = members; }
+  // Errc::permission: this life is not registered itself.
+  void fence(const FenceOrder& order, Fenced fenced);
   // Is our key there, and a reservation? Errc::permission: no. A target that was restarted may have
   // forgotten both.
   void check(Done done);
@@ -67,7 +70,8 @@ class DeviceGuard {
   void reserve(std::move_only_function<void() noexcept> next);
   void after_victims();
   void on_hold_over() noexcept;
-  void finish_fence(FenceProof proof);
+  void hold_proves();
+  void finish_fence(bool timed = false);
   bool is_victim(const Life& life) const;
   bool foreign(const io::ReservationState& state) const;
 
@@ -85,7 +89,9 @@ class DeviceGuard {
   Fenced fenced_;
   FenceOrder order_;
   Decision members_;
-  std::vector<Life> removed_;  // on our demand
+  // Of earlier orders, too: a fence may take longer than an epoch.
+  std::map<Life, FenceProof> ended_;
+  Epoch unknown_ended_ = 0;  // ... and everybody who left until this epoch
   io::TimerOf<DeviceGuard, &DeviceGuard::on_hold_over> hold_{*this};
 };
 

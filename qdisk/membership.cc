@@ -27,7 +27,7 @@ Membership::Membership(const MembershipSettings& settings, AcceptorState state, 
       ticked_at_(now),
       learnt_at_(now),
       quiesced_(acceptor_.decided().epoch),  // nobody has asked anything of it yet
-      unfenced_unknown_(fenced < acceptor_.decided().epoch),
+      unfenced_unknown_(fenced < acceptor_.decided().epoch ? acceptor_.decided().epoch : 0),
       fenced_(fenced),
       // When the last eviction was decided is not known: as if just now.
       evicted_stopped_at_(now + settings.timers.takeover) {
@@ -76,6 +76,10 @@ std::optional<Token> Membership::token(size_t volume, io::Instant now) const {
   if (!lease_valid(now) || owner.coordinator != settings_.self) return std::nullopt;
   // What the one before has under way might still land.
   if (fenced_ < term_began_[volume]) return std::nullopt;
+  // It has proposed to hand the volume over, perhaps before it was restarted, and somebody may have
+  // finished that ballot.
+  const BallotBlock& own = acceptor_.block(settings_.self);
+  if (own.bal != 0 && own.value.volumes[volume] != owner) return std::nullopt;
   return Token{.epoch = decision().epoch, .term = owner.term};
 }
 
@@ -245,7 +249,7 @@ void Membership::note_leaving(const Decision& before, io::Instant now) {
          (of->incarnation == before.incarnations[node] && of->state == NodeState::stopped));
     may_run |= !stopped;
   }
-  unfenced_unknown_ |= unseen;
+  if (unseen) unfenced_unknown_ = decision().epoch;
   if (may_run) evicted_stopped_at_ = now + settings_.timers.takeover;
   if (left) return;
   if (fenced_ == before.epoch) fenced_ = decision().epoch;
@@ -375,8 +379,8 @@ void Membership::look_at_fences(io::Instant now, Effects& effects) {
   const Epoch epoch = decision().epoch;
   if (fenced_ >= epoch) return;
   // A node that has just begun to listen may not have heard the one whose part it is.
-  const bool fencer =
-      live.lowest() == settings_.self && now - listening_since_ > 2 * settings_.timers.hb_net;
+  const bool fencer = fencer_of(live, now) == settings_.self &&
+                      now - listening_since_ > 2 * settings_.timers.hb_net;
   if (fencer && fence_asked_ < epoch && devices_fenced_ < epoch) {
     fence_asked_ = epoch;
     effects.fence_devices = fence_order(now);
@@ -391,16 +395,34 @@ void Membership::look_at_fences(io::Instant now, Effects& effects) {
   set_fenced(epoch, devices_timed_);
 }
 
+// Whoever reaches most of the devices, the witness counting as one.
+NodeId Membership::fencer_of(NodeSet live, io::Instant now) const {
+  NodeId best = kNoNode;
+  int most = -1;
+  for (const NodeId node : live) {
+    const Heartbeat* of = view_.of(node, now);
+    const bool self = node == settings_.self;
+    const int reached = std::popcount(self ? volumes_ok_ : of->volumes_ok) +
+                        ((self ? reaches_witness(now) : of->heard_disk.has(node)) ? 1 : 0);
+    if (reached <= most) continue;
+    most = reached;
+    best = node;
+  }
+  return best;
+}
+
 void Membership::set_fenced(Epoch epoch, bool timed) {
   fenced_ = epoch;
   fenced_timed_ = timed;
   unfenced_.clear();
-  unfenced_unknown_ = false;
+  unfenced_unknown_ = 0;
 }
 
 FenceOrder Membership::fence_order(io::Instant now) const {
-  FenceOrder order{
-      .epoch = decision().epoch, .lives = unfenced_, .unknown = unfenced_unknown_, .joining = {}};
+  FenceOrder order{.epoch = decision().epoch,
+                   .lives = unfenced_,
+                   .unknown_until = unfenced_unknown_,
+                   .joining = {}};
   for (const NodeId node : view_.heard(now) - decision().members()) {
     const Heartbeat* of = view_.of(node, now);
     if (of->state == NodeState::joining) order.joining.push_back({node, of->incarnation});

@@ -48,7 +48,8 @@ struct WitnessResult {
 struct FenceOrder {
   Epoch epoch = 0;
   std::vector<Life> lives;  // who has left since the last fence
-  bool unknown = false;     // ... and others, of whom this node does not know
+  // ... and others, of whom this node does not know, until this epoch; 0: none.
+  Epoch unknown_until = 0;
   // Who wants to join: their keys stay, unless they are among the lives.
   std::vector<Life> joining;
   bool operator==(const FenceOrder&) const = default;
@@ -122,6 +123,12 @@ class Membership {
   bool evicted() const { return evicted_; }
   bool lease_valid(io::Instant now) const { return is_member() && lease_.valid(now); }
   std::optional<io::Instant> lease_until() const { return lease_.until(); }
+  // The watchdog may be petted, and something be started that must end with the lease. Not in the
+  // lease's last D - K: who looks at the lease and pets a little later, after a pause, must still
+  // be stopped by L + K + D.
+  bool lease_ample(io::Instant now) const {
+    return is_member() && lease_.valid(now + settings_.timers.watchdog - settings_.timers.kill);
+  }
   // A path that was registered before this moment may carry data I/O ("verify after register").
   std::optional<io::Instant> confirmed_at() const;
   // The newest epoch of which nothing of non-members can land any more.
@@ -156,6 +163,7 @@ class Membership {
   void note_leaving(const Decision& before, io::Instant now);
   void note_blocks(const std::vector<NodeBlock>& blocks, io::Instant now);
   void set_fenced(Epoch epoch, bool timed);
+  NodeId fencer_of(NodeSet live, io::Instant now) const;
   FenceOrder fence_order(io::Instant now) const;
   void look_at_fences(io::Instant now, Effects& effects);
   void consider(io::Instant now, Effects& effects);
@@ -209,7 +217,7 @@ class Membership {
   io::Instant learnt_at_{};
   Epoch quiesced_ = 0;
   std::vector<Life> unfenced_;  // have left since fenced_
-  bool unfenced_unknown_ = false;
+  Epoch unfenced_unknown_ = 0;
   Epoch fence_asked_ = 0;
   Epoch devices_fenced_ = 0;
   bool devices_timed_ = false;

@@ -156,7 +156,9 @@ void Node::carry_out(Effects& effects) {
     LOG_WARNING("qdisk", "this node was evicted: epoch={}", count_of(membership_.decision().epoch));
     return services_.listener.on_evicted();
   }
-  if (effects.decided) services_.listener.on_decision(membership_.decision());
+  if (!effects.decided) return;
+  for (const auto& guarded : devices_) guarded->guard->set_members(membership_.decision());
+  services_.listener.on_decision(membership_.decision());
 }
 
 // --- the witness ---
@@ -173,6 +175,10 @@ void Node::run_witness(const WitnessTask& task) {
     return;
   }
   witness_->run(task, witness_slots(), [this](WitnessResult result) noexcept {
+    if (witness_->fenced()) {
+      note_failure(*witness_device_,
+                   {base::Errc::permission, 0, "writes to the witness are refused"});
+    }
     take(membership_.on_witness(result, services_.loop.now()));
   });
 }
@@ -225,23 +231,33 @@ void Node::tend(Guarded& guarded) {
   }
   guarded.next_look = now + kCheck;
   guarded.guard->check([this, &guarded](base::Result<> result) noexcept {
-    if (result || result.error().code != base::Errc::permission) return;
-    LOG_WARNING("qdisk", "device={}: {}", guarded.what.name, result.error().what);
-    guarded.claimed = false;
-    guarded.lost_at = services_.loop.now();
-    guarded.next_look = {};
+    if (!result) note_failure(guarded, result.error());
+    set_reached(guarded, result.has_value());
   });
+}
+
+// Errc::permission: our key or the reservation is gone.
+void Node::note_failure(Guarded& guarded, const base::Error& error) {
+  LOG_LIMITED(warning, "qdisk", "device={}: {}", guarded.what.name, error.what);
+  if (error.code != base::Errc::permission || !guarded.claimed) return;
+  guarded.claimed = false;
+  guarded.lost_at = services_.loop.now();
+  guarded.next_look = {};
+}
+
+void Node::set_reached(Guarded& guarded, bool reached) {
+  if (!guarded.what.volume) return;
+  const auto bit = static_cast<uint16_t>(1U << *guarded.what.volume);
+  volumes_ok_ = static_cast<uint16_t>(reached ? volumes_ok_ | bit : volumes_ok_ & ~bit);
+  membership_.set_volumes_ok(volumes_ok_);
 }
 
 void Node::claim(Guarded& guarded) {
   guarded.next_look = services_.loop.now() + kRetry;
   guarded.guard->claim([this, &guarded](base::Result<> result) noexcept {
     guarded.claimed = result.has_value();
-    if (!result) {
-      LOG_LIMITED(warning, "qdisk", "no hold on device={} yet: {}", guarded.what.name,
-                  result.error().what);
-      return;
-    }
+    set_reached(guarded, result.has_value());
+    if (!result) return note_failure(guarded, result.error());
     guarded.next_look = services_.loop.now() + kCheck;
   });
 }
@@ -254,18 +270,15 @@ void Node::fence(Guarded& guarded) {
   }
   if (services_.loop.now() < guarded.next_look) return;
   guarded.next_look = services_.loop.now() + kRetry;
-  guarded.guard->fence(
-      order, membership_.decision(),
-      [this, &guarded, epoch = order.epoch](base::Result<FenceProof> proof) noexcept {
-        if (!proof) {
-          LOG_LIMITED(warning, "qdisk", "fence of device={} goes on: {}", guarded.what.name,
-                      proof.error().what);
-          return;
-        }
-        guarded.proof = *proof;
-        guarded.proved = epoch;
-        look_at_proofs();
-      });
+  auto fenced = [this, &guarded, epoch = order.epoch](base::Result<FenceProof> proof) noexcept {
+    set_reached(guarded, proof.has_value());
+    if (!proof) return note_failure(guarded, proof.error());
+    guarded.proof = *proof;
+    guarded.proved = epoch;
+    look_at_proofs();
+  };
+  guarded.guard->set_members(membership_.decision());
+  guarded.guard->fence(order, std::move(fenced));
 }
 
 void Node::look_at_proofs() {

@@ -109,6 +109,8 @@ class Node final : private Transport::Receiver {
   void fence(Guarded& guarded);
   void look_at_proofs();
   void look_whether_closed();
+  void note_failure(Guarded& guarded, const base::Error& error);
+  void set_reached(Guarded& guarded, bool reached);
   bool may_claim(const Guarded& guarded) const;
   void fold_waiting();
   size_t witness_slots() const;
@@ -120,6 +122,7 @@ class Node final : private Transport::Receiver {
   Guarded* witness_device_ = nullptr;
   std::unique_ptr<Witness> witness_;
   bool witness_open_ = false;
+  uint16_t volumes_ok_ = 0;
   io::Instant next_open_{};
 
   std::deque<Effects> waiting_;  // to be carried out in order, each after its state is durable

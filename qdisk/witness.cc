@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <cstring>
 #include <utility>
 
 #include "common/base/log.h"
@@ -87,7 +86,7 @@ void Witness::next() {
     if (begin(step_)) return;
     step_ = static_cast<Step>(static_cast<uint8_t>(step_) + 1);
   }
-  busy_ = false;
+  busy_ = fenced_ = false;
   result_.ok = true;
   auto done = std::exchange(done_, nullptr);
   done(std::move(result_));
@@ -178,7 +177,7 @@ void Witness::on_done(int32_t result) noexcept {
 
 void Witness::fail(int32_t result) {
   if (opening_) return on_superblock(result);
-  last_error_ = ::strerrordesc_np(-result);
+  fenced_ = result == -EBADE;
   const bool wrote = step_ <= Step::ballot && result != -EBUSY;
   busy_ = false;
   if (wrote) wait_for_ghosts();

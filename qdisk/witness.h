@@ -40,7 +40,8 @@ class Witness {
   bool busy() const { return busy_ || waiting_for_ghosts_; }
   const Uuid& cluster() const { return superblock_.cluster; }
   uint64_t corrupt_records() const { return corrupt_records_; }
-  const char* last_error() const { return last_error_; }
+  // The last task ended because this life is not registered.
+  bool fenced() const { return fenced_; }
 
  private:
   enum class Step : uint8_t {
@@ -93,7 +94,7 @@ class Witness {
   // The newest decision that is known to lie in the ring.
   Epoch ring_epoch_ = 0;
   uint64_t corrupt_records_ = 0;
-  const char* last_error_ = "";
+  bool fenced_ = false;
 };
 
 }  // namespace holdfast::qdisk
