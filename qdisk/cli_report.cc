@@ -80,11 +80,9 @@ std::string volumes_text(const Decision& decision) {
   std::string out;
   for (size_t i = 0; i < kMaxVolumes; ++i) {
     const VolumeOwner& volume = decision.volumes[i];
-    if (volume.term == 0) continue;
+    if (volume.coordinator == kNoNode) continue;
     if (!out.empty()) out += " ";
-    out += volume.coordinator == kNoNode
-               ? fmt::format("{}:-({})", i, volume.term)
-               : fmt::format("{}:{}({})", i, volume.coordinator, volume.term);
+    out += fmt::format("{}:{}({})", i, volume.coordinator, volume.term);
   }
   return out.empty() ? "-" : out;
 }
@@ -100,15 +98,18 @@ std::string titled(const char* title, const Rows& rows) {
 
 std::string heartbeats(const WitnessContents& contents) {
   Rows rows = {{"NODE", "STATE", "LIFE", "SEQUENCE", "EPOCH", "HEARS ON 1", "ON 2", "SEES ON DISK",
-                "VOLUMES", "KEY", "P99"}};
+                "VOLUMES", "KEY", "P99", "QUIESCED", "FENCED"}};
   for (const auto& both : contents.heartbeats) {
     const Decoded<Heartbeat> decoded = newest(both[0], both[1]);
     if (!decoded.valid()) continue;
     const Heartbeat& h = *decoded.value;
-    rows.push_back({std::to_string(h.node), state_text(h.state), std::to_string(h.incarnation),
-                    std::to_string(h.sequence), epoch_text(h.epoch), text(h.heard_net[0]),
-                    text(h.heard_net[1]), text(h.heard_disk), text(NodeSet(h.volumes_ok)),
-                    fmt::format("0x{:016x}", h.reservation_key), human_latency(h.io_p99_us)});
+    rows.push_back({std::to_string(h.node),
+                    state_text(h.state) + std::string(h.remembers ? "" : ", has lost its state"),
+                    std::to_string(h.incarnation), std::to_string(h.sequence), epoch_text(h.epoch),
+                    text(h.heard_net[0]), text(h.heard_net[1]), text(h.heard_disk),
+                    text(NodeSet(h.volumes_ok)), fmt::format("0x{:016x}", h.reservation_key),
+                    human_latency(h.io_p99_us), epoch_text(h.quiesced),
+                    epoch_text(h.fenced) + (h.fenced_timed ? " by time" : "")});
   }
   return titled("Heartbeats: a node lives whose sequence changes from one look to the next", rows);
 }

@@ -64,7 +64,11 @@ json to_json(const Heartbeat& h, bool counts) {
           {"heard_disk", list_of(h.heard_disk)},
           {"volumes_ok", list_of(NodeSet(h.volumes_ok))},
           {"reservation_key", hex(h.reservation_key)},
-          {"io_p99_us", h.io_p99_us}};
+          {"io_p99_us", h.io_p99_us},
+          {"remembers", h.remembers},
+          {"quiesced", h.quiesced},
+          {"fenced", h.fenced},
+          {"fenced_timed", h.fenced_timed}};
 }
 
 json to_json(const Decision& d) {
@@ -74,7 +78,7 @@ json to_json(const Decision& d) {
   }
   for (size_t i = 0; i < kMaxVolumes; ++i) {
     const VolumeOwner& volume = d.volumes[i];
-    if (volume.term == 0) continue;
+    if (volume == VolumeOwner{}) continue;
     json made = {{"volume", i}, {"term", volume.term}};
     made["coordinator"] = volume.coordinator == kNoNode ? json() : json(volume.coordinator);
     volumes.push_back(std::move(made));

@@ -39,8 +39,8 @@ constexpr const char* kShown = R"(Witness b0b1b2b3-b4b5-b6b7-b8b9-babbbcbdbebf o
   device   64 MiB, sectors of 512 bytes; superblock generation 1
 
 Heartbeats: a node lives whose sequence changes from one look to the next
-NODE  STATE   LIFE  SEQUENCE  EPOCH  HEARS ON 1  ON 2  SEES ON DISK  VOLUMES  KEY                 P99
-2     member  7     4711      261    0-2         0,2   0-2           0,15     0x51abcd0200000007  1.8ms
+NODE  STATE   LIFE  SEQUENCE  EPOCH  HEARS ON 1  ON 2  SEES ON DISK  VOLUMES  KEY                 P99    QUIESCED  FENCED
+2     member  7     4711      261    0-2         0,2   0-2           0,15     0x51abcd0200000007  1.8ms  261       260 by time
 
 Ballot blocks
 NODE  LIFE  EPOCH    BEGUN  PROPOSED  MEMBERS                 VOTERS
@@ -120,7 +120,7 @@ TEST(CliReport, AsJsonNothingIsLeftOut) {
     "node": 2, "offset": 86016, "counts": true, "state": "member", "incarnation": 7,
     "sequence": 4711, "boottime_ns": 123456789000, "epoch": 261, "heard_net": [[0, 1, 2], [0, 2]],
     "heard_disk": [0, 1, 2], "volumes_ok": [0, 15], "reservation_key": "0x51abcd0200000007",
-    "io_p99_us": 1800})"));
+    "io_p99_us": 1800, "remembers": true, "quiesced": 261, "fenced": 260, "fenced_timed": true})"));
   const json& decision = report["decisions"][0];
   EXPECT_EQ(decision["members"], json::parse(R"([{"node": 0, "incarnation": 5},
     {"node": 2, "incarnation": 7}, {"node": 63, "incarnation": 16909060}])"));
