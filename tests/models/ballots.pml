@@ -9,7 +9,7 @@
  *
  * A node loses what is in memory up to CRASHES times. It comes back at once: to be down is to do
  * nothing, and to be unreachable is not to be called. Its write to the witness may still be on the
- * way then (`stale`); with LATE_RPC also one request to a node. What is decided it keeps on its own
+ * way then (`stale`); with LATE_RPC also a request of a to b. What is decided it keeps on its own
  * disk; with FORGETS it does not.
  *
  * Asserted: at most one value is decided in an epoch, whoever learns it and however. With
@@ -134,9 +134,12 @@ inline learn(v) {
     m = 0
   :: else
   fi;
+  if
+  :: EPOCH(mine) <= epoch -> mine = 0  /* it counts as empty from here on */
+  :: else
+  fi;
   epoch++;
   voters = NEXT_VOTERS(v);
-  mine = 0;
   value = 0;
   if
 #if defined(FORGETS) && !defined(MUTANT_REREAD_ONCE)
@@ -271,8 +274,8 @@ inline crash() {
 #endif
 }
 
-/* Its own block of a later epoch says that it has forgotten a decision: it begins no ballot until it
-   has learnt that. */
+/* Its own block of a later epoch says that it has forgotten a decision: it begins no ballot until
+   it has learnt that. */
 #ifdef MUTANT_BACK_AN_EPOCH
 #define OLDEST epoch && EPOCH(AT(q, n)) <= epoch
 #else
@@ -302,7 +305,7 @@ active [NODES] proctype Node() {
   bool reborn;
 #endif
 #ifdef LATE_RPC
-  byte late, late_to;  /* a request that comes late, perhaps from a former life */
+  byte late;   /* a's request to b that comes late, perhaps from a former life */
 #endif
 
 end:
@@ -317,17 +320,15 @@ end:
   :: d_step { CALLABLE(2) -> call(2) }
 #endif
 #ifdef LATE_RPC
-  :: d_step { CALLABLE(0) && n != 0 && late == 0 -> late = mine; late_to = 0 }
-  :: d_step { CALLABLE(1) && n != 1 && late == 0 -> late = mine; late_to = 1 }
+  :: d_step { CALLABLE(1) && n == 0 && late == 0 -> late = mine }
   :: d_step { late != 0 ->
       if
 #ifndef MUTANT_OLD_REQUEST
-      :: late < AT(late_to, n) -> skip
+      :: late < AT(1, n) -> skip
 #endif
-      :: else -> AT(late_to, n) = LANDED(late)
+      :: else -> AT(1, n) = LANDED(late)
       fi;
-      late = 0;
-      late_to = 0
+      late = 0
     }
 #endif
 

@@ -8,8 +8,8 @@
  * over when T has passed since the decision.
  *
  * Time goes in ticks. In a tick each clock (X's, that of X's watchdog, Y's) advances by SLOW or by
- * FAST, each as it likes. Between two steps of X, of Y or of a message any number of ticks may pass:
- * a pause of X is as long as it likes, but for the watchdog, which fires by itself.
+ * FAST, each as it likes. Between two steps of X, of Y or of a message any number of ticks may
+ * pass: a pause of X is as long as it likes, but for the watchdog, which fires by itself.
  *
  * Asserted: at takeover X's virtual machine has stopped.
  *
