@@ -352,6 +352,7 @@ void SimFabric::close_stream(End& end, bool reset) {
   } else {
     end.fin = true;
     pump(end);
+    if (end.fin_delivered) try_receive(end.remote);  // it learns that nobody reads either
     erase_if_done(end);
   }
 }
