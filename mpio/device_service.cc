@@ -195,7 +195,7 @@ void DeviceService::end_export(Export& made) {
 
 void DeviceService::on_export_ended(const NbdServer* server) {
   std::erase_if(exports_, [server](const Export& each) { return each.server.get() == server; });
-  if (stopping_ && exports_.empty()) return stop_device();
+  if (stopping_) return check_stopped();
   if (told_known_) begin_exports();
 }
 
@@ -205,13 +205,9 @@ void DeviceService::stop(std::move_only_function<void() noexcept> stopped) {
   known_ = nullptr;
   services_.loop.stop(retry_timer_);
   if (fence_test_ != nullptr) fence_test_->cancel();
-  if (exports_.empty()) return stop_device();
   for (Export& made : exports_) end_export(made);
-  // Requests of its clients that wait for a path end now, or they would hold the exports open.
-  device_.fail_queue();
-}
-
-void DeviceService::stop_device() {
+  // Not after them: what their clients have under way may hang in the target, and the device waits
+  // only so long for that.
   device_.stop([this]() noexcept {
     services_.loop.post([this]() noexcept {
       device_stopped_ = true;
@@ -221,7 +217,7 @@ void DeviceService::stop_device() {
 }
 
 void DeviceService::check_stopped() {
-  if (!device_stopped_ || fence_test_ != nullptr || !stopped_) return;
+  if (!device_stopped_ || !exports_.empty() || fence_test_ != nullptr || !stopped_) return;
   std::exchange(stopped_, nullptr)();
 }
 

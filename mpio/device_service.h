@@ -69,7 +69,6 @@ class DeviceService final : private io::SharedBlockDevice::Listener {
   void end_export(Export& made);
   void on_export_ended(const NbdServer* server);
   void on_retry() noexcept { begin_exports(); }
-  void stop_device();
   void check_stopped();
   std::string origin_of(std::string_view key) const;
   void add_effective(DeviceStatus& out) const;

@@ -87,6 +87,11 @@ void Fence::on_timer() noexcept {
   }
   // What is under way is given up; its answer, should it come, is noted.
   cancel_login();
+  if (resets()) {
+    reset_given_up_ = true;
+    failure_ = "the reset was not answered in time";
+    owner_.on_unit_reset_over(*this);
+  }
   take(plan_.on_time(services_.loop.now()));
 }
 
@@ -182,9 +187,14 @@ void Fence::on_ended(const initiator::SessionEnd& end) noexcept {
 
 // F2.
 void Fence::begin_unit_reset() {
-  if (reset_.busy() || owner_.unit_is_being_reset(*this)) return;
+  if (resets() || owner_.unit_is_being_reset(*this)) return;
   Path* survivor = owner_.survivor(dead_);
   if (survivor == nullptr) return answer(FenceStep::unit_reset, FenceOutcome::failed);
+  // tgt answers only the last of several, be they of another host. The new one ends what the old
+  // one did.
+  if (reset_.busy()) reset_session_->forget(reset_);
+  reset_given_up_ = false;
+  reset_session_ = survivor->session();
   owner_.on_unit_reset();
   reset_.function = iscsi::TaskFunction::logical_unit_reset;
   reset_.lun = survivor->settings().lun;

@@ -63,7 +63,7 @@ class Fence final : public initiator::SessionEvents {
   void cancel_login();
   // Another's reset is over.
   void on_reset_turn();
-  bool resets() const { return reset_.busy(); }
+  bool resets() const { return reset_.busy() && !reset_given_up_ && !plan_.cleared(); }
   // The device ends: nothing is promised any more.
   void abandon();
 
@@ -111,6 +111,8 @@ class Fence final : public initiator::SessionEvents {
   initiator::TaskManagement reset_{[](initiator::TaskManagement& function) noexcept {
     static_cast<Fence*>(function.owner)->on_reset_done();
   }};
+  initiator::Session* reset_session_ = nullptr;  // while reset_ is busy
+  bool reset_given_up_ = false;                  // its step is, and may begin anew
   io::TimerOf<Fence, &Fence::on_timer> timer_{*this};
 };
 

@@ -236,8 +236,7 @@ void Reservations::look_for_key(Path& path) {
     if (!contains(*keys)) return admitted(path, PathEvent::key_missing);
     // It may be there by a nexus in doubt alone, and nobody can tell: that is no leave. A path that
     // carries I/O finds out by itself.
-    const bool told = std::ranges::all_of(
-        doubts_, [&](const auto& doubt) { return keys->generation - doubt.second <= 1; });
+    const bool told = beyond_doubt(*keys);
     if (!told && any_path() == nullptr) return admitted(path, PathEvent::key_missing);
     if (!told) {
       return admitted(path, PathEvent::attempt_failed, "another path's registration is in doubt");
@@ -296,14 +295,38 @@ bool Reservations::contains(const scsi::ReportedKeys& keys) const {
   return std::ranges::find(keys.keys, key_) != keys.keys.end();
 }
 
+// Had somebody preempted us since, that and a registration of ours would be two changes.
+bool Reservations::beyond_doubt(const scsi::ReportedKeys& keys) const {
+  return std::ranges::all_of(
+      doubts_, [&](const auto& doubt) { return keys.generation - doubt.second <= 1; });
+}
+
 // --- is it still there? ---
+
+// Where it may be there by a nexus in doubt alone, the path's own nexus tells: REGISTER with the
+// key conflicts without it.
+void Reservations::ask_for_key(Path& path, Done done) {
+  read_keys(path, [this, &path,
+                   done = std::move(done)](Result<scsi::ReportedKeys> keys) mutable noexcept {
+    const auto gone = base::fail(Errc::permission, "this node's key is gone");
+    if (!keys.has_value()) return done(std::unexpected(keys.error()));
+    if (!contains(*keys)) return done(gone);
+    if (beyond_doubt(*keys)) return done({});
+    const scsi::PrOutParameters parameters{.key = key_, .service_action_key = key_, .aptpl = true};
+    run(path, scsi::build::persistent_reserve_out(scsi::ReserveOut::register_key, std::nullopt),
+        &parameters, [gone, done = std::move(done)](Result<base::Bytes> result) mutable noexcept {
+          if (result.has_value()) return done({});
+          done(result.error().code == Errc::permission ? gone : std::unexpected(result.error()));
+        });
+  });
+}
 
 void Reservations::verify(Path& path) {
   if (key_ == 0) return;
   add([this, &path, session = path.session_number()]() mutable noexcept {
     if (path.session_number() != session || !in_service(path.state())) return finish();
-    read_keys(path, [this, &path](Result<scsi::ReportedKeys> keys) noexcept {
-      if (keys.has_value() && !contains(*keys)) key_is_gone(path);
+    ask_for_key(path, [this, &path](Result<> there) noexcept {
+      if (!there.has_value() && there.error().code == Errc::permission) key_is_gone(path);
       finish();
     });
   });
@@ -322,20 +345,15 @@ void Reservations::verify_key(Done done) {
       done(no_way(path));
       return finish();
     }
-    read_keys(*path,
-              [this, done = std::move(done)](Result<scsi::ReportedKeys> keys) mutable noexcept {
-                if (!keys.has_value()) {
-                  done(std::unexpected(keys.error()));
-                } else if (contains(*keys)) {
-                  done({});
-                } else {
-                  for (const auto& each : device_.paths()) {
-                    if (in_service(each->state())) key_is_gone(*each);
-                  }
-                  done(base::fail(Errc::permission, "this node's key is gone"));
-                }
-                finish();
-              });
+    ask_for_key(*path, [this, done = std::move(done)](Result<> there) mutable noexcept {
+      if (!there.has_value() && there.error().code == Errc::permission) {
+        for (const auto& each : device_.paths()) {
+          if (in_service(each->state())) key_is_gone(*each);
+        }
+      }
+      done(there);
+      finish();
+    });
   });
 }
 

@@ -74,7 +74,9 @@ class Reservations {
   void take_back(Path& path);
   void settle_doubt(Path& path);
   void read_keys(Path& path, GotKeys got);  // all of them, or an error
+  void ask_for_key(Path& path, Done done);  // Errc::permission: it is gone
   bool contains(const scsi::ReportedKeys& keys) const;
+  bool beyond_doubt(const scsi::ReportedKeys& keys) const;
   void key_is_gone(Path& path);
   void change(scsi::ReserveOut action, scsi::PrType type, uint64_t victim, Done done);
   base::Result<> no_way(const Path* path) const;  // why a call cannot be made
