@@ -37,6 +37,14 @@ void Reservations::stop() { client_.stop(); }
 // --- registering ---
 
 void Reservations::use_key(uint64_t key, Done done) {
+  if (device_.options().session_keys) {
+    loop_.post([done = std::move(done)]() mutable noexcept {
+      done(base::fail(Errc::invalid_argument,
+                      "the device's sessions have keys of their own (`session_keys`): a node's key "
+                      "is for devices without"));
+    });
+    return;
+  }
   add([this, key, done = std::move(done)]() mutable noexcept {
     key_ = key;
     unregistered_yet_ = true;
