@@ -86,6 +86,7 @@ DeviceOptions device_options(const DeviceServiceOptions& options) {
   made.no_path_timeout = std::chrono::milliseconds(config.no_path_timeout_ms);
   made.ghost_tracked = config.ghost_tracked;
   made.target = config.target_override;
+  made.session_keys = config.session_keys;
   made.ghost_hold = std::chrono::milliseconds(config.ghost_hold_ms);
   made.left = options.left;
   made.note = options.note;
@@ -333,6 +334,7 @@ void DeviceService::add_effective(DeviceStatus& out) const {
   };
   add_digest("header_digest", config.header_digest);
   add_digest("data_digest", config.data_digest);
+  add("session_keys", config.session_keys ? "true" : "false");
   add("sessions_per_portal", std::to_string(config.sessions_per_portal));
   add("chap", config.chap ? config.chap->user : "none");
   add("mutual_chap", config.mutual_chap ? config.mutual_chap->user : "none");
@@ -407,6 +409,22 @@ PathStatus DeviceService::status_of(Path& path) const {
   return out;
 }
 
+void DeviceService::add_fences(DeviceStatus& out) const {
+  const io::Instant now = services_.loop.now();
+  for (const auto& fence : device_.fences()) {
+    out.fences.push_back({.path = fence->path(),
+                          .earlier_process = is_left_behind(fence->session()),
+                          .step = to_string(fence->plan().step()),
+                          .proof = to_string(fence->plan().proof()),
+                          .failure = fence->failure(),
+                          .since_ms = ms_of(now - fence->since())});
+  }
+  if (const auto& last = device_.last_fence()) {
+    out.last_fence = {
+        .path = last->path, .proof = to_string(last->proof), .took_ms = ms_of(last->took)};
+  }
+}
+
 DeviceStatus DeviceService::status() const {
   const io::Instant now = services_.loop.now();
   const DeviceCounters& counters = device_.counters();
@@ -431,14 +449,7 @@ DeviceStatus DeviceService::status() const {
       out.revision = path->facts()->inquiry.revision;
     }
   }
-  for (const auto& fence : device_.fences()) {
-    out.fences.push_back({.path = fence->path(),
-                          .earlier_process = is_left_behind(fence->session()),
-                          .step = to_string(fence->plan().step()),
-                          .proof = to_string(fence->plan().proof()),
-                          .failure = fence->failure(),
-                          .since_ms = ms_of(now - fence->since())});
-  }
+  add_fences(out);
   for (const Export& made : exports_) {
     out.exports.push_back({.socket = made.server->options().socket,
                            .state = made.serving           ? "served"
@@ -460,12 +471,15 @@ DeviceStatus DeviceService::status() const {
   out.failovers = counters.failovers;
   out.fences_begun = counters.fences;
   out.fences_by_time = counters.fences_by_time;
+  out.fences_by_preempt = counters.fences_by_preempt;
   out.path_losses = counters.path_losses;
   out.ghost_waits = counters.ghost_waits;
   const TargetKnowledge known = device_.target_known();
   out.drains_on_reinstatement = to_string(known.drains_on_reinstatement);
   out.unit_reset_waits = to_string(known.unit_reset_waits);
   out.preempt_drains = to_string(known.preempt_drains);
+  out.session_keys = device_.options().session_keys;
+  out.reserved = device_.session_keys().in_force();
   if (const TargetRow* row = device_.target_row()) {
     out.target_note = row->note;
     out.target_tested = row->tested;

@@ -72,6 +72,7 @@ class DeviceService final : private io::SharedBlockDevice::Listener {
   void check_stopped();
   std::string origin_of(std::string_view key) const;
   void add_effective(DeviceStatus& out) const;
+  void add_fences(DeviceStatus& out) const;
   PathStatus status_of(Path& path) const;
 
   Path::Services services_;

@@ -19,12 +19,13 @@ Fence::Fence(const Path::Services& services, FenceOwner& owner, DeadSession dead
       owner_(owner),
       dead_(std::move(dead)),
       since_(services.loop.now()),
-      plan_(situation, dead_.socket_reset_at, since_) {
+      plan_(situation, dead_.socket_reset_at, since_),
+      preemption_(services.loop) {
   reset_.owner = this;
 }
 
 Fence::~Fence() {
-  ASSERT(login_ == nullptr && !reset_.busy());
+  ASSERT(login_ == nullptr && !reset_.busy() && !preemption_.busy());
   services_.loop.stop(timer_);
 }
 
@@ -132,7 +133,7 @@ void Fence::begin(FenceStep step) {
   begun_ = step;
   if (step == FenceStep::reinstate) return begin_reinstatement();
   if (step == FenceStep::unit_reset) return begin_unit_reset();
-  answer(step, FenceOutcome::refused);  // a session has no key of its own
+  begin_preemption();
 }
 
 void Fence::check_finished() {
@@ -225,6 +226,27 @@ void Fence::on_reset_done() noexcept {
                                            : FenceOutcome::failed;
     return answer(FenceStep::unit_reset, outcome);
   }
+  check_finished();
+}
+
+// F3.
+void Fence::begin_preemption() {
+  if (preemption_.busy()) return;  // a target that drains has not answered the one before yet
+  Path* survivor = owner_.survivor(dead_);
+  if (survivor == nullptr) return answer(FenceStep::preempt, FenceOutcome::failed);
+  preemption_.start(*survivor, owner_.preemption_keys(dead_, *survivor),
+                    [this, survivor](FenceOutcome outcome, const char* why) noexcept {
+                      on_preempted(*survivor, outcome, why);
+                    });
+}
+
+void Fence::on_preempted(Path& survivor, FenceOutcome outcome, const char* why) {
+  if (outcome != FenceOutcome::done) {
+    failure_ = why;
+    LOG_INFO(kLog, "{}: the preemption by path {}: {}", name(), survivor.settings().name, why);
+  }
+  if (outcome == FenceOutcome::failed) owner_.on_preempt_failed(survivor);
+  if (!plan_.cleared() && !abandoned_) return answer(FenceStep::preempt, outcome);
   check_finished();
 }
 
