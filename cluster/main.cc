@@ -10,10 +10,12 @@
 #include <string_view>
 #include <vector>
 
+#include "common/base/random.h"
 #include "common/daemon/config_values.h"
 #include "common/daemon/control_client.h"
 #include "initiator/cli.h"
 #include "mpio/cli.h"
+#include "qdisk/cli.h"
 #include "target/cli.h"
 
 namespace {
@@ -56,6 +58,8 @@ int main(int argc, char** argv) {
   CLI::App* path_noun = mpio::add_path_commands(program, path_command);
   initiator::InitiatorCommand initiator_command;
   CLI::App* initiator_noun = initiator::add_initiator_commands(program, initiator_command);
+  qdisk::QuorumCommand quorum_command;
+  CLI::App* quorum_noun = qdisk::add_quorum_commands(program, quorum_command);
   try {
     program.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
@@ -78,6 +82,10 @@ int main(int argc, char** argv) {
   }
   if (initiator_noun->parsed()) {
     return initiator::run_initiator_command(initiator_command, std::cout, std::cerr);
+  }
+  if (quorum_noun->parsed()) {
+    base::SystemRandom random;
+    return qdisk::run_quorum_command(quorum_command, random, std::cout, std::cerr);
   }
   return target::kExitUsage;
 }

@@ -104,6 +104,9 @@ class Session {
   bool withdraw(Command& command);
   // Any number at a time: those beyond kMaxManagementPdus wait.
   void manage(TaskManagement& function);
+  // It is idle: its callback will not come, and its answer, should it come, is passed over.
+  // Commands that it ends without an answer of their own stay under way.
+  void forget(TaskManagement& function);
   // Asks for a sign of life, ahead of all that waits. False: one is under way already.
   bool ping();
   bool ping_outstanding() const { return ping_tag_ != iscsi::kReservedTag; }

@@ -303,6 +303,12 @@ void Session::manage(TaskManagement& function) {
   if (up()) send_functions();
 }
 
+void Session::forget(TaskManagement& function) {
+  ASSERT(function.busy());
+  functions_.erase(FunctionList::s_iterator_to(function));
+  function.busy_ = false;
+}
+
 void Session::send_functions() {
   if (functions_.empty() || !up()) return;
   auto room = static_cast<size_t>(std::ranges::count(control_, true, &ControlPdu::in_use));
@@ -391,13 +397,14 @@ bool Session::holds_commands(const TaskManagement& function) const {
 }
 
 void Session::complete_functions() {
-  for (auto at = functions_.begin(); at != functions_.end();) {
-    if (!at->answered || holds_commands(*at)) {
-      ++at;
-      continue;
-    }
+  const auto is_over = [this](const TaskManagement& function) {
+    return function.answered && !holds_commands(function);
+  };
+  for (;;) {  // from the beginning: a callback may forget others
+    const auto at = std::ranges::find_if(functions_, is_over);
+    if (at == functions_.end()) return;
     TaskManagement& function = *at;
-    at = functions_.erase(at);
+    functions_.erase(at);
     function.busy_ = false;
     function.done_(function);
   }

@@ -63,6 +63,10 @@ std::string header(const json& device) {
     out += fmt::format("  fence of {}: {}, for {}\n", printable(text(fence, "path")),
                        text(fence, "step"), human_time(number(fence, "since_ms")));
   }
+  if (const auto last = device.find("last_fence"); last != device.end()) {
+    out += fmt::format("  last fence, of {}: {}, after {}\n", printable(text(*last, "path")),
+                       text(*last, "proof"), human_time(number(*last, "took_ms")));
+  }
   for (const json& made : list(device, "exports")) {
     out += fmt::format("  NBD {}: {}, {} clients\n", printable(text(made, "socket")),
                        printable(text(made, "state")), number(made, "clients"));

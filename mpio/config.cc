@@ -26,7 +26,8 @@ bool same_fence(const DeviceConfig& a, const DeviceConfig& b) {
   const TargetOverride& y = b.target_override;
   return a.ghost_tracked == b.ghost_tracked && a.ghost_hold_ms == b.ghost_hold_ms &&
          x.drains_on_reinstatement == y.drains_on_reinstatement &&
-         x.unit_reset_waits == y.unit_reset_waits && x.preempt_drains == y.preempt_drains;
+         x.unit_reset_waits == y.unit_reset_waits && x.preempt_drains == y.preempt_drains &&
+         a.session_keys == b.session_keys;
 }
 
 const DeviceConfig* find(const Config& config, std::string_view name) {
@@ -76,7 +77,7 @@ std::vector<std::string> reload_obstacles(const Config& running, const Config& w
     if (!same_session(*before, device)) {
       keys = "`target`, `lun`, `portals`, `chap`, `mutual_chap`, digests and `sessions_per_portal`";
     } else if (!same_fence(*before, device)) {
-      keys = "`ghost_mode`, `ghost_hold` and what is said of the target";
+      keys = "`ghost_mode`, `ghost_hold`, `session_keys` and what is said of the target";
     }
     if (keys == nullptr) continue;
     out.push_back(

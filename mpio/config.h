@@ -41,6 +41,7 @@ struct DeviceConfig {
   bool ghost_tracked = false;
   uint32_t ghost_hold_ms = 15'000;
   TargetOverride target_override{};
+  bool session_keys = false;
   // Where in the file each key stood: "policy" -> 12. What is not there has its default.
   std::map<std::string, uint32_t, std::less<>> lines;
 };

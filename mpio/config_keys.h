@@ -38,6 +38,7 @@ inline constexpr std::string_view kConfigKeys[] = {
     "device.drains_on_reinstatement",
     "device.unit_reset_waits",
     "device.preempt_drains",
+    "device.session_keys",
     "export",
     "export.device",
     "export.nbd",

@@ -108,6 +108,7 @@ void read_device(Section& section, const std::string& at, Config& config) {
   section.read("drains_on_reinstatement", device.target_override.drains_on_reinstatement);
   section.read("unit_reset_waits", device.target_override.unit_reset_waits);
   section.read("preempt_drains", device.target_override.preempt_drains);
+  section.read("session_keys", device.session_keys);
   for (std::string_view key : kConfigKeys) {
     if (!key.starts_with("device.")) continue;
     key.remove_prefix(sizeof("device.") - 1);

@@ -67,6 +67,20 @@ class Validator {
                          device.portals.size(), device.sessions_per_portal, kMaxPaths));
     }
     daemon::check_chap_pair(device.chap, device.mutual_chap, place, source_);
+    if (device.session_keys) check_session_keys(device, place + ".session_keys");
+  }
+
+  // A reservation that would be taken for nothing.
+  void check_session_keys(const DeviceConfig& device, const std::string& place) {
+    if (device.target_override.preempt_drains == false) {
+      report(place,
+             "`session_keys` are there for PREEMPT AND ABORT, which `preempt_drains = false` says "
+             "proves nothing: leave one of them out");
+    } else if (device.portals.size() * device.sessions_per_portal == 1) {
+      report(place,
+             "`session_keys` are there for another path to preempt a dead one: the device "
+             "has one path only");
+    }
   }
 
   void check_portal(const PortalConfig& portal, const std::string& place, Seen& paths) {

@@ -25,8 +25,10 @@ Device::Device(const Path::Services& services, io::BufferPool& buffers, DeviceOp
       queue_limits_(options_.paths.size()),
       slow_start_(options_.paths.size(), kSlowStart),
       cleared_(options_.paths.size()),
-      reservations_(std::make_unique<Reservations>(*this, services.loop)) {
+      reservations_(std::make_unique<Reservations>(*this, services.loop)),
+      session_keys_(std::make_unique<SessionKeys>(*this, services.loop, services.random)) {
   ASSERT(!options_.paths.empty() && options_.paths.size() <= kMaxPaths);
+  ASSERT(!options_.session_keys || !options_.in_cluster);
   for (size_t i = 0; i < options_.paths.size(); ++i) {
     options_.paths[i].device = options_.name;
     noted_.push_back({.traces = options_.paths[i].traces});
@@ -81,7 +83,7 @@ void Device::check_stopped() {
   const bool rest = std::ranges::all_of(paths_, [](const auto& path) { return path->at_rest(); });
   const bool notes = std::ranges::any_of(noted_, [](const Noted& each) { return each.open > 0; });
   if (!rest || notes || jobs_in_use_ > 0 || !fences_.empty() || !completed_.empty()) return;
-  if (!reservations_->idle()) return;
+  if (!reservations_->idle() || !session_keys_->idle()) return;
   services_.loop.stop(delay_timer_);
   services_.loop.stop(housekeeping_timer_);
   services_.loop.stop(marginal_timer_);
@@ -179,11 +181,19 @@ void Device::preempt_and_abort(uint64_t victim, io::ReservationType type, Done d
 void Device::clear_reservations(Done done) { reservations_->clear(std::move(done)); }
 void Device::read_reservations(GotState done) { reservations_->read(std::move(done)); }
 
+void Device::register_path(Path& path) {
+  options_.session_keys ? session_keys_->admit(path) : reservations_->admit(path);
+}
+
+void Device::verify_registration(Path& path) {
+  options_.session_keys ? session_keys_->verify(path) : reservations_->verify(path);
+}
+
 // A command met a reservation conflict: a path that lost its key, or a node that was fenced.
 void Device::check_registration(Task& task) {
-  if (reservations_->key() == 0) return finish(task, -EBADE);
+  if (reservations_->key() == 0 && !options_.session_keys) return finish(task, -EBADE);
   Path& path = *paths_[task.session.path];
-  reservations_->verify(path);
+  verify_registration(path);
   task.scratch = {};
   task.avoid = task.session.path;
   if (task.retry.path_changes++ >= kMaxPathChanges) return finish(task, -EBADE);

@@ -23,6 +23,7 @@
 #include "mpio/path_selector.h"
 #include "mpio/reservations.h"
 #include "mpio/retry.h"
+#include "mpio/session_keys.h"
 #include "mpio/target_table.h"
 #include "mpio/task.h"
 #include "mpio/unit_attention.h"
@@ -59,14 +60,19 @@ struct DeviceOptions {
   // process has no `left`.
   using Noted = std::move_only_function<void(bool) noexcept>;
   std::function<void(uint64_t isid, std::set<SessionTrace> traces, Noted)> note;
-  // For tests that show what the fence is for. What it lets happen is the loss of data.
+  // Each session registers a key of its own, under a reservation, so that it can be preempted when
+  // it is dead. Not in a cluster, and not together with use_key().
+  bool session_keys = false;
+  // For tests that show what the fence is for, and a preemption's reservation. What they let happen
+  // is the loss of data.
   bool fence = true;
+  bool reserve_for_sessions = true;
 };
 
 struct DeviceCounters {
   uint64_t requests = 0, failed = 0;
   uint64_t retries = 0, reissued_writes = 0;
-  uint64_t failovers = 0, fences = 0, fences_by_time = 0;
+  uint64_t failovers = 0, fences = 0, fences_by_time = 0, fences_by_preempt = 0;
   uint64_t path_losses = 0;  // times no path was left
   uint64_t ghost_waits = 0;  // requests that had to wait for a ghost
 };
@@ -119,6 +125,17 @@ class Device final : public io::SharedBlockDevice, public PathOwner, public Fenc
   size_t waiting() const { return waiting_count_; }  // for a path
   size_t executing() const { return jobs_in_use_; }
   std::optional<io::Instant> without_path_since() const { return no_path_since_; }
+  // Of the last fence that was cleared.
+  struct LastFence {
+    std::string path;
+    FenceProof proof{};
+    io::Duration took{};
+  };
+  const std::optional<LastFence>& last_fence() const { return last_fence_; }
+  const SessionKeys& session_keys() const { return *session_keys_; }
+  // Of earlier processes' and dead sessions of this initiator and ISID nothing can land any more.
+  // False, if they are not ours.
+  bool has_nothing_left(std::string_view initiator_name, uint64_t isid) const;
   const TargetRow* target_row() const { return target_row_; }
   TargetKnowledge target_known() const { return target_knowledge(target_row_, options_.target); }
 
@@ -188,6 +205,7 @@ class Device final : public io::SharedBlockDevice, public PathOwner, public Fenc
   void on_unit_attention(Path& path, const scsi::Sense& sense) noexcept override;
   void on_access_refused(Path& path, const scsi::Sense& sense) noexcept override;
   bool has_ghosts(const Path& path, uint64_t session) noexcept override;
+  void on_path_leaves(Path& path) noexcept override;
   void start_fence(Path& path) noexcept override;
   void cancel_fence(Path& path) noexcept override;
   Path* survivor(const DeadSession& dead) noexcept override;
@@ -198,9 +216,14 @@ class Device final : public io::SharedBlockDevice, public PathOwner, public Fenc
   void on_unit_reset_done() noexcept override;
   void on_unit_reset_over(const Fence& fence) noexcept override;
   bool unit_is_being_reset(const Fence& by_others_than) noexcept override;
+  Preemption::Keys preemption_keys(const DeadSession& dead, const Path& by) noexcept override;
+  void on_preempt_failed(Path& survivor) noexcept override;
   void admit(Path& path);
+  void register_path(Path& path);
+  void verify_registration(Path& path);
   std::set<SessionTrace> open_traces(const Path& path) const;
   bool takes(const LeftSession& left) const;
+  bool may_have_left(const Path& path) const;
   void add_fence(DeadSession dead);
   SessionId left_id(size_t index) const;
   void fence_left_sessions();
@@ -282,6 +305,8 @@ class Device final : public io::SharedBlockDevice, public PathOwner, public Fenc
   bool stopping_ = false;
   std::move_only_function<void() noexcept> stopped_;
   std::unique_ptr<Reservations> reservations_;
+  std::unique_ptr<SessionKeys> session_keys_;
+  std::optional<LastFence> last_fence_;
 
   io::OpOf<Device, &Device::on_completions> completions_op_{*this};
   io::TimerOf<Device, &Device::on_delayed> delay_timer_{*this};

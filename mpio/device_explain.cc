@@ -79,12 +79,28 @@ void explain_ghosts(const DeviceStatus& device, Lines& out) {
                     "overlaps them waits",
                     device.ghosts, seconds(device.oldest_ghost_ms)));
   }
+  if (device.last_fence) {
+    out.push_back(fmt::format("the last fence, of path {}, was cleared after {}: {}",
+                              device.last_fence->path, seconds(device.last_fence->took_ms),
+                              device.last_fence->proof));
+  }
   for (const FenceStatus& fence : device.fences) {
     out.push_back(fmt::format("a fence of path {}{} is open for {}: {}{}{}", fence.path,
                               fence.earlier_process ? " (of an earlier process)" : "",
                               seconds(fence.since_ms), fence.step,
                               fence.failure.empty() ? "" : "; before, ", fence.failure));
   }
+}
+
+// Is a dead session preempted, and if not, why?
+std::string explain_session_keys(const DeviceStatus& device) {
+  const std::string head = "fences by PREEMPT AND ABORT: ";
+  if (!device.session_keys) return head + "no, sessions have no keys of their own (session_keys)";
+  if (device.preempt_drains == "no") return head + "no, this target is known not to drain then";
+  if (!device.reserved) return head + "not yet, no session has registered its key";
+  if (!*device.reserved) return head + "no, the reservation of our sessions is not in force";
+  if (device.preempt_drains == "yes") return head + "yes, where a login cannot reinstate";
+  return head + "with a LOGICAL UNIT RESET after it, as this target is not known to drain then";
 }
 
 void explain_target(const DeviceStatus& device, Lines& out) {
@@ -104,6 +120,12 @@ void explain_target(const DeviceStatus& device, Lines& out) {
       fmt::format("a login that reinstates a session waits for its writes: {}; LOGICAL "
                   "UNIT RESET waits for them: {}; PREEMPT AND ABORT does: {}",
                   device.drains_on_reinstatement, device.unit_reset_waits, device.preempt_drains));
+  out.push_back(explain_session_keys(device));
+}
+
+// Several portal groups, and a fence by PREEMPT AND ABORT would not have to wait.
+bool preempts(const DeviceStatus& device) {
+  return device.session_keys && device.preempt_drains == "yes" && device.reserved == true;
 }
 
 }  // namespace
@@ -145,10 +167,13 @@ Lines warnings(const DeviceStatus& device) {
                     "sources exchanged? One cable may carry all paths",
                     path.name, path.source));
   }
-  if (groups.size() > 1) {
-    out.push_back(
-        "the portals are in several portal groups: a dead session cannot be reinstated "
-        "through another path, so its writes are fenced by slower means");
+  if (groups.size() > 1 && !preempts(device)) {
+    out.push_back(fmt::format(
+        "the portals are in several portal groups: a dead session cannot be reinstated through "
+        "another path, so its writes are fenced by slower means{}",
+        device.session_keys || device.preempt_drains != "yes"
+            ? ""
+            : "; with `session_keys = true` it could be preempted at once"));
   }
   if (device.known && device.drains_on_reinstatement != "yes" && device.unit_reset_waits != "yes") {
     out.push_back(

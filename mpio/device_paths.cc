@@ -133,7 +133,7 @@ void Device::admit(Path& path) {
   Noted& noted = noted_[path.index()];
   const SessionTrace here{.portal_group = path.portal_group_tag(), .unit = wwid()};
   if (!options_.note || (noted.open == 0 && noted.traces.contains(here))) {
-    return reservations_->admit(path);
+    return register_path(path);
   }
   std::set<SessionTrace> wanted = open_traces(path);
   wanted.insert(here);
@@ -145,7 +145,7 @@ void Device::admit(Path& path) {
                   its.traces = done ? wanted : std::set<SessionTrace>();
                   if (stopping_) return check_stopped();
                   if (path.state() != PathState::probe || path.session_number() != session) return;
-                  if (done) return reservations_->admit(path);
+                  if (done) return register_path(path);
                   path.probed(PathEvent::attempt_failed,
                               "the state directory cannot be written: see the log");
                 });
@@ -223,7 +223,7 @@ void Device::on_unit_attention(Path& path, const scsi::Sense& sense) noexcept {
     tell(io::BlockEvent::Kind::cache_lost, path.settings().name.c_str());
   }
   if (tasks.has(AttentionTask::ask_for_commands)) ask_for_commands(path);
-  if (tasks.has(AttentionTask::verify_registration)) reservations_->verify(path);
+  if (tasks.has(AttentionTask::verify_registration)) verify_registration(path);
   const bool asks = tasks.has(AttentionTask::read_mode) || tasks.has(AttentionTask::read_access) ||
                     tasks.has(AttentionTask::read_capacity) || tasks.has(AttentionTask::rescan) ||
                     tasks.has(AttentionTask::reprobe);
@@ -267,6 +267,7 @@ void Device::start_fence(Path& path) noexcept {
              .id = session_of(path),
              .login = path.settings().session,
              .portal_group_tag = path.portal_group_tag(),
+             .key = session_keys_->key_of(path, path.session_number()),
              .socket_reset_at = services_.loop.now()});
   fences_.back()->start();
 }
@@ -280,9 +281,21 @@ void Device::add_fence(DeadSession dead) {
       .target = target_known(),
       .in_cluster = options_.in_cluster,
       .unit_reset_in_cluster = options_.unit_reset_in_cluster,
-      .session_key = false,
+      .session_key = dead.key != 0,
       .hold = options_.ghost_hold};
   fences_.push_back(std::make_unique<Fence>(services_, *this, std::move(dead), situation));
+}
+
+void Device::on_path_leaves(Path& path) noexcept { session_keys_->leave(path); }
+
+Preemption::Keys Device::preemption_keys(const DeadSession& dead, const Path& by) noexcept {
+  return {.own = session_keys_->key_of(by, by.session_number()),
+          .dead = dead.key,
+          .under_reservation = options_.reserve_for_sessions};
+}
+
+void Device::on_preempt_failed(Path& survivor) noexcept {
+  if (!stopping_) session_keys_->verify(survivor);
 }
 
 // One reset at a time: tgt answers only one of several.
@@ -368,12 +381,11 @@ DeviceRemains Device::remains() const {
     const LeftSession& left = options_.left[i];
     if (takes(left) && !ghosts_.has_session(left_id(i))) out.fenced.push_back(left);
   }
-  for (const PathSettings& path : options_.paths) {
-    const auto index = static_cast<uint32_t>(&path - options_.paths.data());
-    const bool open = std::ranges::any_of(ghosts_.all(), [index](const Ghosts::Ghost& ghost) {
-      return ghost.merged || (ghost.session.path == index && !is_left_behind(ghost.session));
-    });
-    if (open) out.unfenced.push_back(path.session.login.isid);
+  for (const auto& path : paths_) {
+    const uint64_t isid = path->settings().session.login.isid;
+    if (may_have_left(*path) || session_keys_->left_behind().contains(isid)) {
+      out.unfenced.push_back(isid);
+    }
   }
   return out;
 }
@@ -393,8 +405,42 @@ void Device::on_fence_waits(Fence& fence) noexcept {
 }
 
 void Device::on_fence_cleared(Fence& fence) noexcept {
-  if (fence.plan().proof() == FenceProof::time) ++counters_.fences_by_time;
+  const FenceProof proof = fence.plan().proof();
+  if (proof == FenceProof::time) ++counters_.fences_by_time;
+  if (proof == FenceProof::preempted) ++counters_.fences_by_preempt;
+  last_fence_ = {
+      .path = fence.path(), .proof = proof, .took = services_.loop.now() - fence.since()};
+  if (fence.plan().relies_on_reservation()) {
+    const DeadSession& dead = fence.dead();
+    session_keys_->keep_out(dead.login.login.isid, dead.portal_group_tag,
+                            fence.plan().hold_until().value_or(io::Instant::max()));
+  }
   after_fence(fence.session());
+  if (options_.session_keys && is_left_behind(fence.session())) session_keys_->remove_orphans();
+}
+
+bool Device::has_nothing_left(std::string_view initiator_name, uint64_t isid) const {
+  bool ours = false;
+  for (size_t i = 0; i < options_.left.size(); ++i) {
+    const LeftSession& left = options_.left[i];
+    if (left.isid != isid || left.initiator_name != initiator_name || !takes(left)) continue;
+    if (ghosts_.has_session(left_id(i))) return false;
+    ours = true;
+  }
+  for (const auto& path : paths_) {
+    const auto& login = path->settings().session.login;
+    if (login.isid != isid || login.initiator_name != initiator_name) continue;
+    if (may_have_left(*path)) return false;
+    ours = true;
+  }
+  return ours;
+}
+
+// Sessions of it that this process has had.
+bool Device::may_have_left(const Path& path) const {
+  return std::ranges::any_of(ghosts_.all(), [&path](const Ghosts::Ghost& ghost) {
+    return ghost.merged || (ghost.session.path == path.index() && !is_left_behind(ghost.session));
+  });
 }
 
 // The reset is reported to every nexus.

@@ -86,6 +86,7 @@ DeviceOptions device_options(const DeviceServiceOptions& options) {
   made.no_path_timeout = std::chrono::milliseconds(config.no_path_timeout_ms);
   made.ghost_tracked = config.ghost_tracked;
   made.target = config.target_override;
+  made.session_keys = config.session_keys;
   made.ghost_hold = std::chrono::milliseconds(config.ghost_hold_ms);
   made.left = options.left;
   made.note = options.note;
@@ -195,7 +196,7 @@ void DeviceService::end_export(Export& made) {
 
 void DeviceService::on_export_ended(const NbdServer* server) {
   std::erase_if(exports_, [server](const Export& each) { return each.server.get() == server; });
-  if (stopping_ && exports_.empty()) return stop_device();
+  if (stopping_) return check_stopped();
   if (told_known_) begin_exports();
 }
 
@@ -205,13 +206,9 @@ void DeviceService::stop(std::move_only_function<void() noexcept> stopped) {
   known_ = nullptr;
   services_.loop.stop(retry_timer_);
   if (fence_test_ != nullptr) fence_test_->cancel();
-  if (exports_.empty()) return stop_device();
   for (Export& made : exports_) end_export(made);
-  // Requests of its clients that wait for a path end now, or they would hold the exports open.
-  device_.fail_queue();
-}
-
-void DeviceService::stop_device() {
+  // Not after them: what their clients have under way may hang in the target, and the device waits
+  // only so long for that.
   device_.stop([this]() noexcept {
     services_.loop.post([this]() noexcept {
       device_stopped_ = true;
@@ -221,7 +218,7 @@ void DeviceService::stop_device() {
 }
 
 void DeviceService::check_stopped() {
-  if (!device_stopped_ || fence_test_ != nullptr || !stopped_) return;
+  if (!device_stopped_ || !exports_.empty() || fence_test_ != nullptr || !stopped_) return;
   std::exchange(stopped_, nullptr)();
 }
 
@@ -337,6 +334,7 @@ void DeviceService::add_effective(DeviceStatus& out) const {
   };
   add_digest("header_digest", config.header_digest);
   add_digest("data_digest", config.data_digest);
+  add("session_keys", config.session_keys ? "true" : "false");
   add("sessions_per_portal", std::to_string(config.sessions_per_portal));
   add("chap", config.chap ? config.chap->user : "none");
   add("mutual_chap", config.mutual_chap ? config.mutual_chap->user : "none");
@@ -411,6 +409,22 @@ PathStatus DeviceService::status_of(Path& path) const {
   return out;
 }
 
+void DeviceService::add_fences(DeviceStatus& out) const {
+  const io::Instant now = services_.loop.now();
+  for (const auto& fence : device_.fences()) {
+    out.fences.push_back({.path = fence->path(),
+                          .earlier_process = is_left_behind(fence->session()),
+                          .step = to_string(fence->plan().step()),
+                          .proof = to_string(fence->plan().proof()),
+                          .failure = fence->failure(),
+                          .since_ms = ms_of(now - fence->since())});
+  }
+  if (const auto& last = device_.last_fence()) {
+    out.last_fence = {
+        .path = last->path, .proof = to_string(last->proof), .took_ms = ms_of(last->took)};
+  }
+}
+
 DeviceStatus DeviceService::status() const {
   const io::Instant now = services_.loop.now();
   const DeviceCounters& counters = device_.counters();
@@ -435,14 +449,7 @@ DeviceStatus DeviceService::status() const {
       out.revision = path->facts()->inquiry.revision;
     }
   }
-  for (const auto& fence : device_.fences()) {
-    out.fences.push_back({.path = fence->path(),
-                          .earlier_process = is_left_behind(fence->session()),
-                          .step = to_string(fence->plan().step()),
-                          .proof = to_string(fence->plan().proof()),
-                          .failure = fence->failure(),
-                          .since_ms = ms_of(now - fence->since())});
-  }
+  add_fences(out);
   for (const Export& made : exports_) {
     out.exports.push_back({.socket = made.server->options().socket,
                            .state = made.serving           ? "served"
@@ -464,12 +471,15 @@ DeviceStatus DeviceService::status() const {
   out.failovers = counters.failovers;
   out.fences_begun = counters.fences;
   out.fences_by_time = counters.fences_by_time;
+  out.fences_by_preempt = counters.fences_by_preempt;
   out.path_losses = counters.path_losses;
   out.ghost_waits = counters.ghost_waits;
   const TargetKnowledge known = device_.target_known();
   out.drains_on_reinstatement = to_string(known.drains_on_reinstatement);
   out.unit_reset_waits = to_string(known.unit_reset_waits);
   out.preempt_drains = to_string(known.preempt_drains);
+  out.session_keys = device_.options().session_keys;
+  out.reserved = device_.session_keys().in_force();
   if (const TargetRow* row = device_.target_row()) {
     out.target_note = row->note;
     out.target_tested = row->tested;

@@ -69,10 +69,10 @@ class DeviceService final : private io::SharedBlockDevice::Listener {
   void end_export(Export& made);
   void on_export_ended(const NbdServer* server);
   void on_retry() noexcept { begin_exports(); }
-  void stop_device();
   void check_stopped();
   std::string origin_of(std::string_view key) const;
   void add_effective(DeviceStatus& out) const;
+  void add_fences(DeviceStatus& out) const;
   PathStatus status_of(Path& path) const;
 
   Path::Services services_;

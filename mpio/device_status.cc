@@ -61,6 +61,11 @@ void add_lists(json& out, const DeviceStatus& d) {
                       {"failure", fence.failure},
                       {"since_ms", fence.since_ms}});
   }
+  if (d.last_fence) {
+    out["last_fence"] = {{"path", d.last_fence->path},
+                         {"proof", d.last_fence->proof},
+                         {"took_ms", d.last_fence->took_ms}};
+  }
   json& exports = out["exports"] = json::array();
   for (const ExportStatus& made : d.exports) {
     exports.push_back({{"socket", made.socket}, {"state", made.state}, {"clients", made.clients}});
@@ -94,16 +99,19 @@ json to_json(const DeviceStatus& d) {
               {"failovers", d.failovers},
               {"fences_begun", d.fences_begun},
               {"fences_by_time", d.fences_by_time},
+              {"fences_by_preempt", d.fences_by_preempt},
               {"path_losses", d.path_losses},
               {"ghost_waits", d.ghost_waits},
               {"drains_on_reinstatement", d.drains_on_reinstatement},
               {"unit_reset_waits", d.unit_reset_waits},
               {"preempt_drains", d.preempt_drains},
+              {"session_keys", d.session_keys},
               {"target_note", d.target_note},
               {"target_tested", d.target_tested},
               {"stale", d.stale},
               {"warnings", warnings(d)}};
   if (d.without_path_ms) out["without_path_ms"] = *d.without_path_ms;
+  if (d.reserved) out["reserved"] = *d.reserved;
   add_lists(out, d);
   return out;
 }

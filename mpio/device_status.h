@@ -40,6 +40,11 @@ struct FenceStatus {
   uint64_t since_ms = 0;
 };
 
+struct LastFence {
+  std::string path, proof;
+  uint64_t took_ms = 0;
+};
+
 struct EffectiveValue {
   std::string key, value;
   std::string origin;  // "default", "FILE:LINE", "runtime"
@@ -61,15 +66,19 @@ struct DeviceStatus {
   std::vector<EffectiveValue> effective;
   std::vector<PathStatus> paths;
   std::vector<FenceStatus> fences;
+  std::optional<LastFence> last_fence;  // the last one that was cleared
   std::vector<ExportStatus> exports;
   uint64_t waiting = 0, executing = 0;
   std::optional<uint64_t> without_path_ms;
   uint64_t ghosts = 0, oldest_ghost_ms = 0;
   uint64_t requests = 0, failed = 0, retries = 0, reissued_writes = 0, failovers = 0;
-  uint64_t fences_begun = 0, fences_by_time = 0, path_losses = 0, ghost_waits = 0;
+  uint64_t fences_begun = 0, fences_by_time = 0, fences_by_preempt = 0, path_losses = 0,
+           ghost_waits = 0;
   // What is known of the target: "yes", "no", "unknown".
   std::string drains_on_reinstatement, unit_reset_waits, preempt_drains;
-  std::string target_note;  // of the table; empty: it is not in it
+  bool session_keys = false;
+  std::optional<bool> reserved;  // for sessions with keys of their own, when last looked for
+  std::string target_note;       // of the table; empty: it is not in it
   bool target_tested = false;
   bool stale = false;  // its loop did not answer in time: this is how it was before
 };

@@ -19,12 +19,13 @@ Fence::Fence(const Path::Services& services, FenceOwner& owner, DeadSession dead
       owner_(owner),
       dead_(std::move(dead)),
       since_(services.loop.now()),
-      plan_(situation, dead_.socket_reset_at, since_) {
+      plan_(situation, dead_.socket_reset_at, since_),
+      preemption_(services.loop) {
   reset_.owner = this;
 }
 
 Fence::~Fence() {
-  ASSERT(login_ == nullptr && !reset_.busy());
+  ASSERT(login_ == nullptr && !reset_.busy() && !preemption_.busy());
   services_.loop.stop(timer_);
 }
 
@@ -87,6 +88,11 @@ void Fence::on_timer() noexcept {
   }
   // What is under way is given up; its answer, should it come, is noted.
   cancel_login();
+  if (resets()) {
+    reset_given_up_ = true;
+    failure_ = "the reset was not answered in time";
+    owner_.on_unit_reset_over(*this);
+  }
   take(plan_.on_time(services_.loop.now()));
 }
 
@@ -127,7 +133,7 @@ void Fence::begin(FenceStep step) {
   begun_ = step;
   if (step == FenceStep::reinstate) return begin_reinstatement();
   if (step == FenceStep::unit_reset) return begin_unit_reset();
-  answer(step, FenceOutcome::refused);  // a session has no key of its own
+  begin_preemption();
 }
 
 void Fence::check_finished() {
@@ -182,9 +188,14 @@ void Fence::on_ended(const initiator::SessionEnd& end) noexcept {
 
 // F2.
 void Fence::begin_unit_reset() {
-  if (reset_.busy() || owner_.unit_is_being_reset(*this)) return;
+  if (resets() || owner_.unit_is_being_reset(*this)) return;
   Path* survivor = owner_.survivor(dead_);
   if (survivor == nullptr) return answer(FenceStep::unit_reset, FenceOutcome::failed);
+  // tgt answers only the last of several, be they of another host. The new one ends what the old
+  // one did.
+  if (reset_.busy()) reset_session_->forget(reset_);
+  reset_given_up_ = false;
+  reset_session_ = survivor->session();
   owner_.on_unit_reset();
   reset_.function = iscsi::TaskFunction::logical_unit_reset;
   reset_.lun = survivor->settings().lun;
@@ -215,6 +226,27 @@ void Fence::on_reset_done() noexcept {
                                            : FenceOutcome::failed;
     return answer(FenceStep::unit_reset, outcome);
   }
+  check_finished();
+}
+
+// F3.
+void Fence::begin_preemption() {
+  if (preemption_.busy()) return;  // a target that drains has not answered the one before yet
+  Path* survivor = owner_.survivor(dead_);
+  if (survivor == nullptr) return answer(FenceStep::preempt, FenceOutcome::failed);
+  preemption_.start(*survivor, owner_.preemption_keys(dead_, *survivor),
+                    [this, survivor](FenceOutcome outcome, const char* why) noexcept {
+                      on_preempted(*survivor, outcome, why);
+                    });
+}
+
+void Fence::on_preempted(Path& survivor, FenceOutcome outcome, const char* why) {
+  if (outcome != FenceOutcome::done) {
+    failure_ = why;
+    LOG_INFO(kLog, "{}: the preemption by path {}: {}", name(), survivor.settings().name, why);
+  }
+  if (outcome == FenceOutcome::failed) owner_.on_preempt_failed(survivor);
+  if (!plan_.cleared() && !abandoned_) return answer(FenceStep::preempt, outcome);
   check_finished();
 }
 

@@ -12,6 +12,7 @@
 #include "mpio/fence_plan.h"
 #include "mpio/ghosts.h"
 #include "mpio/path.h"
+#include "mpio/preemption.h"
 
 namespace holdfast::mpio {
 
@@ -21,6 +22,7 @@ struct DeadSession {
   SessionId id;
   initiator::Session::Options login;         // with its ISID; through which portal does not matter
   std::optional<uint16_t> portal_group_tag;  // of its login; none: not known
+  uint64_t key = 0;                          // that it registered for itself; 0: none
   io::Instant socket_reset_at{};             // since then our kernel sends nothing of it
 };
 
@@ -43,6 +45,9 @@ class FenceOwner {
   // The unit is about to be reset, and has been.
   virtual void on_unit_reset() noexcept = 0;
   virtual void on_unit_reset_done() noexcept = 0;
+  virtual Preemption::Keys preemption_keys(const DeadSession& dead, const Path& by) noexcept = 0;
+  // Perhaps because of the survivor's own key, or the reservation.
+  virtual void on_preempt_failed(Path& survivor) noexcept = 0;
 };
 
 class Fence final : public initiator::SessionEvents {
@@ -63,11 +68,12 @@ class Fence final : public initiator::SessionEvents {
   void cancel_login();
   // Another's reset is over.
   void on_reset_turn();
-  bool resets() const { return reset_.busy(); }
+  bool resets() const { return reset_.busy() && !reset_given_up_ && !plan_.cleared(); }
   // The device ends: nothing is promised any more.
   void abandon();
 
   const std::string& path() const { return dead_.path; }
+  const DeadSession& dead() const { return dead_; }
   SessionId session() const { return dead_.id; }
   std::optional<uint16_t> portal_group_tag() const { return dead_.portal_group_tag; }
   const FencePlan& plan() const { return plan_; }
@@ -75,7 +81,8 @@ class Fence final : public initiator::SessionEvents {
   const char* failure() const { return failure_; }  // of the last step that failed; static text
   // Cleared or abandoned, and nothing of it is under way.
   bool finished() const {
-    return (plan_.cleared() || abandoned_) && login_ == nullptr && !reset_.busy();
+    return (plan_.cleared() || abandoned_) && login_ == nullptr && !reset_.busy() &&
+           !preemption_.busy();
   }
 
  private:
@@ -88,6 +95,8 @@ class Fence final : public initiator::SessionEvents {
   void begin(FenceStep step);
   void begin_reinstatement();
   void begin_unit_reset();
+  void begin_preemption();
+  void on_preempted(Path& survivor, FenceOutcome outcome, const char* why);
   void answer(FenceStep step, FenceOutcome outcome);
   void arm_timer();
   void check_finished();
@@ -111,6 +120,9 @@ class Fence final : public initiator::SessionEvents {
   initiator::TaskManagement reset_{[](initiator::TaskManagement& function) noexcept {
     static_cast<Fence*>(function.owner)->on_reset_done();
   }};
+  initiator::Session* reset_session_ = nullptr;  // while reset_ is busy
+  bool reset_given_up_ = false;                  // its step is, and may begin anew
+  Preemption preemption_;
   io::TimerOf<Fence, &Fence::on_timer> timer_{*this};
 };
 

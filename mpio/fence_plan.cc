@@ -15,6 +15,7 @@ const char* to_string(FenceProof proof) noexcept {
                                  "logical unit reset after the session had ended",
                                  "logical unit reset after the hold time",
                                  "preempted at a target that drains",
+                                 "preempted, then a logical unit reset",
                                  "hold time"};
   return kNames[static_cast<size_t>(proof)];
 }
@@ -31,25 +32,34 @@ bool FencePlan::cannot_end_session() const {
          (!situation_.same_portal_group || refuses(FenceStep::reinstate));
 }
 
-bool FencePlan::may_reset_unit(io::Instant now) const {
-  const bool read_out = old_session_ended_ || (cannot_end_session() && hold_until_ && !held(now));
-  if (!read_out || situation_.target.unit_reset_waits == Known::no) return false;
+bool FencePlan::reset_allowed() const {
   return !situation_.in_cluster || situation_.unit_reset_in_cluster;
 }
 
+bool FencePlan::may_reset_unit(io::Instant now) const {
+  const bool read_out =
+      old_session_ended_ || kept_out_ || (cannot_end_session() && hold_until_ && !held(now));
+  return read_out && situation_.target.unit_reset_waits != Known::no && reset_allowed();
+}
+
+// Where it is a proof, or makes a reset one at once.
 bool FencePlan::may_preempt() const {
-  return !situation_.in_cluster && situation_.session_key &&
-         situation_.target.preempt_drains == Known::yes;
+  if (situation_.in_cluster || !situation_.session_key || kept_out_) return false;
+  const Known drains = situation_.target.preempt_drains;
+  return drains == Known::yes ||
+         (drains == Known::unknown && situation_.target.unit_reset_waits != Known::no);
 }
 
 // Whether a step, now or when there is a survivor again, will tell what time only promises.
 bool FencePlan::may_prove() const {
   const TargetKnowledge& target = situation_.target;
   const bool login = target.drains_on_reinstatement == Known::yes && !refuses(FenceStep::reinstate);
-  const bool reset = target.unit_reset_waits == Known::yes && !refuses(FenceStep::unit_reset) &&
-                     (!situation_.in_cluster || situation_.unit_reset_in_cluster);
+  const bool reset =
+      target.unit_reset_waits == Known::yes && !refuses(FenceStep::unit_reset) && reset_allowed();
+  const bool preempt =
+      may_preempt() && target.preempt_drains == Known::yes && !refuses(FenceStep::preempt);
+  if (preempt) return true;
   if (!situation_.survivor) return login || reset;
-  if (may_preempt() && !refuses(FenceStep::preempt)) return true;
   return old_session_ended_ || cannot_end_session() ? reset : login || reset;
 }
 
@@ -103,9 +113,15 @@ FenceStep FencePlan::on_answer(FenceStep step, FenceOutcome outcome, io::Instant
     // Facts, whatever the plan does meanwhile. It resets and preempts only where that is a proof.
     if (step == FenceStep::reinstate) old_session_ended_ = true;
     if (step == FenceStep::unit_reset && may_reset_unit(now)) {
-      return clear(old_session_ended_ ? FenceProof::unit_reset : FenceProof::late_reset);
+      if (old_session_ended_) return clear(FenceProof::unit_reset);
+      return clear(kept_out_ ? FenceProof::preempted_then_reset : FenceProof::late_reset);
     }
-    if (step == FenceStep::preempt && may_preempt()) return clear(FenceProof::preempted);
+    if (step == FenceStep::preempt && may_preempt()) {
+      kept_out_ = true;
+      if (situation_.target.preempt_drains == Known::yes) return clear(FenceProof::preempted);
+    }
+  } else if (outcome == FenceOutcome::kept_out) {
+    kept_out_ = true;
   } else if (step == step_ && step != FenceStep::wait) {
     ++tries_[index(step)];
     if (outcome == FenceOutcome::refused && !refuses(step)) ++refusals_[index(step)];

@@ -22,7 +22,8 @@ enum class FenceStep : uint8_t {
   // that the target has not read yet would run after it. Where the old session cannot be ended
   // (another portal group), after the hold: the target has read by then what ever came to it.
   unit_reset,
-  // F3: PREEMPT AND ABORT of the dead session's key.
+  // F3: PREEMPT AND ABORT of the dead session's key, under a reservation of registrants only: what
+  // the target has not read yet is kept out, and what it has is ended.
   preempt,
   wait,     // F4: until deadline(), or until something happens
   cleared,  // see proof()
@@ -32,15 +33,19 @@ enum class FenceOutcome : uint8_t {
   done,
   failed,   // no answer: it may still come to it
   refused,  // the target answered that it will not
+  // Of a preempt: the key is not registered any more, under a reservation in force. Nothing of the
+  // session begins any more, but whether what had begun has ended was told to nobody.
+  kept_out,
 };
 
 enum class FenceProof : uint8_t {
   none,
-  reinstated,  // by a target that drains
-  unit_reset,  // after the session had ended
-  late_reset,  // after the hold
-  preempted,   // at a target that drains then
-  time,        // the hold has gone by since the socket was reset, and nothing better can be had
+  reinstated,            // by a target that drains
+  unit_reset,            // after the session had ended
+  late_reset,            // after the hold
+  preempted,             // at a target that drains then
+  preempted_then_reset,  // kept out by a preempt, then the unit reset
+  time,  // the hold has gone by since the socket was reset, and nothing better can be had
 };
 
 const char* to_string(FenceStep step) noexcept;
@@ -55,8 +60,8 @@ struct FenceSituation {
   // daemon of this node. And a reset aborts the commands of other nodes.
   bool in_cluster = false;
   bool unit_reset_in_cluster = false;  // the administrator allows it
-  // The dead session has a key of its own, and a registrants-only reservation is in force: without
-  // one, preempting keeps nothing out.
+  // The dead session registered a key of its own before it carried I/O. Whether a reservation is in
+  // force, without which preempting keeps nothing out, is for the driver to see when it preempts.
   bool session_key = false;
   // After this no write of a dead session lands: the target's bound, as declared. It counts only
   // where no step can prove it: a target that drains says itself how long its storage hangs. None:
@@ -74,6 +79,8 @@ class FencePlan {
   FenceProof proof() const { return proof_; }
   bool cleared() const { return step_ == FenceStep::cleared; }
   std::optional<io::Instant> hold_until() const { return hold_until_; }
+  // What the target has not read yet is kept out by the reservation alone.
+  bool relies_on_reservation() const { return kept_out_ && !old_session_ended_; }
   // Call on_time() then; the current step is given up at this time.
   std::optional<io::Instant> deadline() const { return deadline_; }
 
@@ -89,6 +96,7 @@ class FencePlan {
   bool may_reset_unit(io::Instant now) const;
   bool held(io::Instant now) const { return hold_until_ && now < *hold_until_; }
   bool cannot_end_session() const;
+  bool reset_allowed() const;
   bool may_preempt() const;
   bool may_try(FenceStep step) const { return tries_[index(step)] < kFenceTries; }
   // Once a step has been refused so often, what is known of the target does not count any more.
@@ -105,6 +113,7 @@ class FencePlan {
   FenceStep step_ = FenceStep::wait;
   FenceProof proof_ = FenceProof::none;
   bool old_session_ended_ = false;
+  bool kept_out_ = false;
   std::array<uint8_t, 5> tries_{};  // failures of each step
   std::array<uint8_t, 5> refusals_{};
 };

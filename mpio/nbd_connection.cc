@@ -171,6 +171,7 @@ void NbdConnection::negotiate(base::Bytes& input) {
       server_.loop_.stop(timer_);
       if (send_op_.busy()) server_.loop_.start(timer_, kNbdSendTimeout);
       phase_ = Phase::header;
+      server_.network_.watch_hangup(hangup_op_, socket_);
       LOG_LIMITED(info, kLog, "client of {} connected", server_.options_.name);
       return;
     case nbd::Negotiation::Next::close:
@@ -192,15 +193,14 @@ bool NbdConnection::take_header(base::Bytes& input) {
 bool NbdConnection::wait(Waiting what) {
   waiting_ = what;
   if (!waiting_hook.is_linked()) server_.wait(*this);
-  if (!hangup_op_.busy()) server_.network_.watch_hangup(hangup_op_, socket_);
   return false;
 }
 
-// While it waits nothing is received, which would tell. What it wants is not begun: it would land
-// on what others write meanwhile, for nobody.
+// What it wants and was not begun, whether it waits or lies unread in the socket, is not begun any
+// more: it would land on what others write meanwhile, for nobody.
 void NbdConnection::on_hangup(int32_t) noexcept {
   if (phase_ == Phase::closing) return check_gone();
-  if (waiting_ != Waiting::no) close("it closed the connection");
+  close("it closed the connection");
 }
 
 nbd::Agreed NbdConnection::agreed() const {

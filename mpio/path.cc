@@ -111,9 +111,7 @@ void Path::carry_out(const PathEffects& effects) {
   if (effects.has(Effect::start_connect)) start_session();
   if (effects.has(Effect::start_probe)) start_probe();
   if (effects.has(Effect::start_drain) && load_.in_flight() == 0) follow_up(PathEvent::drained);
-  if (effects.has(Effect::send_logout)) {
-    session_->logout();
-  }
+  if (effects.has(Effect::send_logout)) owner_.on_path_leaves(*this);
   if (effects.has(Effect::close_socket)) {
     session_ == nullptr ? follow_up(PathEvent::closed) : session_->close(false, "logged out");
   }

@@ -49,6 +49,9 @@ class PathOwner {
   virtual void on_probe_read(Path& path, io::Duration latency) noexcept = 0;
   // Of the session that has ended: are there writes whose fate is unknown?
   virtual bool has_ghosts(const Path& path, uint64_t session) noexcept = 0;
+  // All of its commands have ended, and it is about to log out: answers with Path::log_out(), at
+  // once or later.
+  virtual void on_path_leaves(Path& path) noexcept = 0;
   // Answers with Path::fenced().
   virtual void start_fence(Path& path) noexcept = 0;
   virtual void cancel_fence(Path& path) noexcept = 0;
@@ -84,6 +87,9 @@ class Path final : public initiator::SessionEvents {
   void probed(PathEvent verdict, const char* why = nullptr);
   void fenced() {
     if (state() == PathState::fencing) apply(PathEvent::fence_done);
+  }
+  void log_out() {
+    if (state() == PathState::logout && session_ != nullptr) session_->logout();
   }
   // No path of the device is usable: tries again sooner, also when it is waiting already.
   void set_urgent(bool urgent);
@@ -122,6 +128,7 @@ class Path final : public initiator::SessionEvents {
   PathCounters& counters() { return counters_; }
   const PathCounters& counters() const { return counters_; }
   io::TransportInfo transport();
+  bool session_up() const { return session_ != nullptr && session_->up(); }
   bool carries_io() const {
     return session_ != nullptr && session_->up() &&
            (state() == PathState::active || state() == PathState::marginal);

@@ -13,16 +13,11 @@ using base::Errc;
 using base::Result;
 
 constexpr const char* kLog = "mpio";
-constexpr uint32_t kMaxAttentions = 8;
 
 }  // namespace
 
 Reservations::Reservations(Device& device, io::Loop& loop)
-    : device_(device), loop_(loop), data_(kReservationBytes) {
-  command_.owner = this;
-}
-
-Reservations::~Reservations() { ASSERT(!command_.busy()); }
+    : device_(device), loop_(loop), client_(loop) {}
 
 Result<> Reservations::no_way(const Path* path) const {
   if (path != nullptr) return base::fail(Errc::invalid_argument, "this node has no key");
@@ -37,92 +32,19 @@ Path* Reservations::any_path() {
   return nullptr;
 }
 
-// --- one after the other ---
-
-void Reservations::add(Operation operation) {
-  queue_.push_back(std::move(operation));
-  if (std::exchange(running_, true)) return;
-  // Never from inside the caller's call.
-  loop_.post([this]() noexcept { finish(); });
-}
-
-void Reservations::finish() {
-  if (queue_.empty()) {
-    running_ = false;
-    return;
-  }
-  Operation next = std::move(queue_.front());
-  queue_.pop_front();
-  next();
-}
-
-void Reservations::stop() {
-  stopping_ = true;
-  loop_.stop(timer_);
-}
-
-void Reservations::run(Path& path, const scsi::OutgoingCdb& cdb,
-                       const scsi::PrOutParameters* parameters, Answer answer) {
-  answer_ = std::move(answer);
-  path_ = &path;
-  session_ = path.session_number();
-  attentions_ = 0;
-  command_.lun = path.settings().lun;
-  command_.cdb = cdb.bytes;
-  command_.writes = cdb.direction == scsi::DataDirection::out;
-  command_.data_bytes = cdb.length;
-  if (parameters != nullptr) {
-    scsi::encode_pr_out_parameters(*parameters, base::MutableBytes(data_).first(cdb.length));
-  }
-  part_ = {data_.data(), cdb.length};
-  command_.data = {&part_, 1};
-  loop_.start(timer_, kReservationTimeout);
-  submit();
-}
-
-void Reservations::submit() {
-  initiator::Session* session = path_->session();
-  if (stopping_ || session == nullptr || !session->up() || !session->has_slot() ||
-      path_->session_number() != session_) {
-    loop_.stop(timer_);
-    return std::exchange(answer_, nullptr)(base::fail(Errc::closed, "the path went away"));
-  }
-  session->submit(command_);
-}
-
-void Reservations::on_timeout() noexcept {
-  // The session gives the command back.
-  path_->apply(PathEvent::lost, "a reservation command was not answered");
-}
-
-void Reservations::on_command_done() noexcept {
-  using scsi::SenseKey;
-  const bool answered = command_.outcome == initiator::Outcome::answered;
-  if (answered && command_.status == scsi::Status::check_condition &&
-      command_.sense.key == SenseKey::unit_attention && ++attentions_ <= kMaxAttentions) {
-    return submit();
-  }
-  loop_.stop(timer_);
-  Answer answer = std::exchange(answer_, nullptr);
-  if (!answered) {
-    return answer(base::fail(Errc::closed, "the path went away: whether it was done is not known"));
-  }
-  switch (command_.status) {
-    case scsi::Status::good:
-      return answer(base::Bytes(data_).first(command_.writes ? 0 : command_.moved));
-    case scsi::Status::reservation_conflict:
-      return answer(base::fail(Errc::permission, "reservation conflict"));
-    case scsi::Status::busy:
-    case scsi::Status::task_set_full:
-      return answer(base::fail(Errc::busy, "the target is busy"));
-    default:
-      return answer(base::fail(Errc::unsupported, "the unit refuses the reservation command"));
-  }
-}
+void Reservations::stop() { client_.stop(); }
 
 // --- registering ---
 
 void Reservations::use_key(uint64_t key, Done done) {
+  if (device_.options().session_keys) {
+    loop_.post([done = std::move(done)]() mutable noexcept {
+      done(base::fail(Errc::invalid_argument,
+                      "the device's sessions have keys of their own (`session_keys`): a node's key "
+                      "is for devices without"));
+    });
+    return;
+  }
   add([this, key, done = std::move(done)]() mutable noexcept {
     key_ = key;
     unregistered_yet_ = true;
@@ -236,8 +158,7 @@ void Reservations::look_for_key(Path& path) {
     if (!contains(*keys)) return admitted(path, PathEvent::key_missing);
     // It may be there by a nexus in doubt alone, and nobody can tell: that is no leave. A path that
     // carries I/O finds out by itself.
-    const bool told = std::ranges::all_of(
-        doubts_, [&](const auto& doubt) { return keys->generation - doubt.second <= 1; });
+    const bool told = beyond_doubt(*keys);
     if (!told && any_path() == nullptr) return admitted(path, PathEvent::key_missing);
     if (!told) {
       return admitted(path, PathEvent::attempt_failed, "another path's registration is in doubt");
@@ -280,30 +201,42 @@ void Reservations::take_back(Path& path) {
       });
 }
 
-void Reservations::read_keys(Path& path, GotKeys got) {
-  run(path, scsi::build::persistent_reserve_in(scsi::ReserveIn::read_keys, kReservationBytes),
-      nullptr, [got = std::move(got)](Result<base::Bytes> answer) mutable noexcept {
-        auto keys =
-            answer.has_value() ? scsi::parse_read_keys(*answer) : std::unexpected(answer.error());
-        if (keys.has_value() && !keys->complete) {
-          keys = base::fail(Errc::limit, "more reservation keys than can be looked at");
-        }
-        got(std::move(keys));
-      });
-}
-
 bool Reservations::contains(const scsi::ReportedKeys& keys) const {
   return std::ranges::find(keys.keys, key_) != keys.keys.end();
 }
 
+// Had somebody preempted us since, that and a registration of ours would be two changes.
+bool Reservations::beyond_doubt(const scsi::ReportedKeys& keys) const {
+  return std::ranges::all_of(
+      doubts_, [&](const auto& doubt) { return keys.generation - doubt.second <= 1; });
+}
+
 // --- is it still there? ---
+
+// Where it may be there by a nexus in doubt alone, the path's own nexus tells: REGISTER with the
+// key conflicts without it.
+void Reservations::ask_for_key(Path& path, Done done) {
+  read_keys(path, [this, &path,
+                   done = std::move(done)](Result<scsi::ReportedKeys> keys) mutable noexcept {
+    const auto gone = base::fail(Errc::permission, "this node's key is gone");
+    if (!keys.has_value()) return done(std::unexpected(keys.error()));
+    if (!contains(*keys)) return done(gone);
+    if (beyond_doubt(*keys)) return done({});
+    const scsi::PrOutParameters parameters{.key = key_, .service_action_key = key_, .aptpl = true};
+    run(path, scsi::build::persistent_reserve_out(scsi::ReserveOut::register_key, std::nullopt),
+        &parameters, [gone, done = std::move(done)](Result<base::Bytes> result) mutable noexcept {
+          if (result.has_value()) return done({});
+          done(result.error().code == Errc::permission ? gone : std::unexpected(result.error()));
+        });
+  });
+}
 
 void Reservations::verify(Path& path) {
   if (key_ == 0) return;
   add([this, &path, session = path.session_number()]() mutable noexcept {
     if (path.session_number() != session || !in_service(path.state())) return finish();
-    read_keys(path, [this, &path](Result<scsi::ReportedKeys> keys) noexcept {
-      if (keys.has_value() && !contains(*keys)) key_is_gone(path);
+    ask_for_key(path, [this, &path](Result<> there) noexcept {
+      if (!there.has_value() && there.error().code == Errc::permission) key_is_gone(path);
       finish();
     });
   });
@@ -322,20 +255,15 @@ void Reservations::verify_key(Done done) {
       done(no_way(path));
       return finish();
     }
-    read_keys(*path,
-              [this, done = std::move(done)](Result<scsi::ReportedKeys> keys) mutable noexcept {
-                if (!keys.has_value()) {
-                  done(std::unexpected(keys.error()));
-                } else if (contains(*keys)) {
-                  done({});
-                } else {
-                  for (const auto& each : device_.paths()) {
-                    if (in_service(each->state())) key_is_gone(*each);
-                  }
-                  done(base::fail(Errc::permission, "this node's key is gone"));
-                }
-                finish();
-              });
+    ask_for_key(*path, [this, done = std::move(done)](Result<> there) mutable noexcept {
+      if (!there.has_value() && there.error().code == Errc::permission) {
+        for (const auto& each : device_.paths()) {
+          if (in_service(each->state())) key_is_gone(*each);
+        }
+      }
+      done(there);
+      finish();
+    });
   });
 }
 

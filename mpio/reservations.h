@@ -5,20 +5,15 @@
 // A path whose key is gone is never registered again by itself: somebody removed the key, which is
 // how a node is fenced, and registering would undo the fence.
 //
-// Owner: Device. One operation at a time, in the order of the calls: parallel registrations stall
-// on some arrays.
+// Owner: Device. One operation at a time, in the order of the calls: ReservationClient.
 
-#include <deque>
 #include <functional>
 #include <map>
 #include <memory>
 #include <vector>
 
 #include "common/io/shared_block_device.h"
-#include "common/scsi/build_cdb.h"
-#include "common/scsi/parse_reservations.h"
-#include "initiator/session.h"
-#include "mpio/path.h"
+#include "mpio/reservation_client.h"
 
 namespace holdfast::mpio {
 
@@ -32,7 +27,6 @@ class Reservations {
   explicit Reservations(Device& device, io::Loop& loop);
   Reservations(const Reservations&) = delete;
   Reservations& operator=(const Reservations&) = delete;
-  ~Reservations();
 
   uint64_t key() const { return key_; }
   void use_key(uint64_t key, Done done);
@@ -50,22 +44,15 @@ class Reservations {
 
   // The device ends: nothing more is begun, what waits is answered.
   void stop();
-  bool idle() const { return !running_ && !command_.busy(); }
+  bool idle() const { return client_.idle(); }
 
  private:
-  // One operation: begins when its turn has come and calls finish() when it is over.
-  using Operation = std::move_only_function<void() noexcept>;
-  using Answer = std::move_only_function<void(base::Result<base::Bytes>) noexcept>;
-  using GotKeys = std::move_only_function<void(base::Result<scsi::ReportedKeys>) noexcept>;
-
-  void add(Operation operation);
-  void finish();
-  // Through the path: repeated after unit attentions. Errc::permission: conflict.
+  void add(ReservationClient::Operation operation) { client_.add(std::move(operation)); }
+  void finish() { client_.finish(); }
   void run(Path& path, const scsi::OutgoingCdb& cdb, const scsi::PrOutParameters* parameters,
-           Answer answer);
-  void submit();
-  void on_command_done() noexcept;
-  void on_timeout() noexcept;
+           ReservationClient::Answer answer) {
+    client_.run(path, cdb, parameters, std::move(answer));
+  }
   void register_next(std::vector<Path*> left, Done done);
   void let_in();
   void admitted(Path& path, PathEvent event, const char* why = "");
@@ -73,8 +60,12 @@ class Reservations {
   void look_for_key(Path& path);
   void take_back(Path& path);
   void settle_doubt(Path& path);
-  void read_keys(Path& path, GotKeys got);  // all of them, or an error
+  void ask_for_key(Path& path, Done done);  // Errc::permission: it is gone
+  void read_keys(Path& path, ReservationClient::GotKeys got) {
+    client_.read_keys(path, std::move(got));
+  }
   bool contains(const scsi::ReportedKeys& keys) const;
+  bool beyond_doubt(const scsi::ReportedKeys& keys) const;
   void key_is_gone(Path& path);
   void change(scsi::ReserveOut action, scsi::PrType type, uint64_t victim, Done done);
   base::Result<> no_way(const Path* path) const;  // why a call cannot be made
@@ -90,20 +81,7 @@ class Reservations {
   // with PRGENERATION when our key was last seen.
   std::map<const Path*, uint32_t> doubts_;
   size_t registered_ = 0;  // paths, by the registration under way
-  bool stopping_ = false;
-  bool running_ = false;
-  std::deque<Operation> queue_;
-
-  Path* path_ = nullptr;  // that the command is on
-  uint64_t session_ = 0;
-  uint32_t attentions_ = 0;
-  Answer answer_;
-  std::vector<uint8_t> data_;
-  iovec part_{};
-  initiator::Command command_{[](initiator::Command& command) noexcept {
-    static_cast<Reservations*>(command.owner)->on_command_done();
-  }};
-  io::TimerOf<Reservations, &Reservations::on_timeout> timer_{*this};
+  ReservationClient client_;
 };
 
 }  // namespace holdfast::mpio

@@ -50,7 +50,7 @@ bool vouches(const Reply& reply, Epoch epoch, NodeId node, Incarnation incarnati
   if (!reply.remembers || reply.decided.epoch != epoch ||
       !reply.decided.has_member(node, incarnation))
     return false;
-  // Whoever begins a ballot for an epoch beyond the next knows that the next has been decided.
+  // A block of an epoch further on comes after a decision that this acceptor does not show.
   return std::ranges::none_of(reply.blocks, [&](const NodeBlock& each) {
     return each.block.epoch > epoch + 1 || (each.block.epoch == epoch + 1 && each.block.bal != 0);
   });

@@ -45,6 +45,12 @@ struct ConfigTag {
   bool operator==(const ConfigTag&) const = default;
 };
 
+struct Life {
+  NodeId node = kNoNode;
+  Incarnation incarnation = 0;
+  auto operator<=>(const Life&) const = default;
+};
+
 struct Decision {
   Epoch epoch = 0;
   std::array<Incarnation, kMaxNodes> incarnations{};  // of the members; 0: no member

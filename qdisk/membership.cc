@@ -16,7 +16,7 @@ constexpr int kMaxBackoffDoublings = 5;
 }  // namespace
 
 Membership::Membership(const MembershipSettings& settings, AcceptorState state, bool remembers,
-                       base::Random& random, io::Instant now)
+                       Epoch fenced, base::Random& random, io::Instant now)
     : settings_(settings),
       random_(random),
       acceptor_(std::move(state), settings.self, settings.incarnation, remembers),
@@ -27,6 +27,8 @@ Membership::Membership(const MembershipSettings& settings, AcceptorState state, 
       ticked_at_(now),
       learnt_at_(now),
       quiesced_(acceptor_.decided().epoch),  // nobody has asked anything of it yet
+      unfenced_unknown_(fenced < acceptor_.decided().epoch ? acceptor_.decided().epoch : 0),
+      fenced_(fenced),
       // When the last eviction was decided is not known: as if just now.
       evicted_stopped_at_(now + settings.timers.takeover) {
   term_began_.fill(decision().epoch);
@@ -48,6 +50,7 @@ Heartbeat Membership::heartbeat(io::Instant now) const {
                 .fenced = fenced_,
                 .fenced_timed = fenced_timed_,
                 .volumes_ok = volumes_ok_,
+                .reservation_key = settings_.reservation_key,
                 .remembers = acceptor_.remembers()};
   for (size_t network = 0; network < kMaxNetworks; ++network) {
     out.heard_net[network] = view_.heard_net(network, now);
@@ -73,6 +76,10 @@ std::optional<Token> Membership::token(size_t volume, io::Instant now) const {
   if (!lease_valid(now) || owner.coordinator != settings_.self) return std::nullopt;
   // What the one before has under way might still land.
   if (fenced_ < term_began_[volume]) return std::nullopt;
+  // It has proposed to hand the volume over, perhaps before it was restarted, and somebody may have
+  // finished that ballot.
+  const BallotBlock& own = acceptor_.block(settings_.self);
+  if (own.bal != 0 && own.value.volumes[volume] != owner) return std::nullopt;
   return Token{.epoch = decision().epoch, .term = owner.term};
 }
 
@@ -167,6 +174,7 @@ Effects Membership::on_witness(const WitnessResult& result, io::Instant now) {
   for (const Heartbeat& heartbeat : result.heartbeats) view_.on_disk(heartbeat, now);
   const Reply reply{.sent_at = sent_at,
                     .incarnation = settings_.incarnation,
+                    .remembers = !result.unreadable,
                     .decided = result.decided,
                     .blocks = result.blocks};
   // What it says may name another LUN as the witness: then this one vouches for nothing any more.
@@ -236,6 +244,7 @@ void Membership::note_leaving(const Decision& before, io::Instant now) {
   for (const NodeId node : before.members()) {
     if (decision().has_member(node, before.incarnations[node])) continue;
     left = true;
+    unfenced_.push_back({node, before.incarnations[node]});
     const Heartbeat* of = view_.of(node, now);
     const bool stopped =
         of != nullptr &&
@@ -243,6 +252,7 @@ void Membership::note_leaving(const Decision& before, io::Instant now) {
          (of->incarnation == before.incarnations[node] && of->state == NodeState::stopped));
     may_run |= !stopped;
   }
+  if (unseen) unfenced_unknown_ = decision().epoch;
   if (may_run) evicted_stopped_at_ = now + settings_.timers.takeover;
   if (left) return;
   if (fenced_ == before.epoch) fenced_ = decision().epoch;
@@ -365,19 +375,18 @@ void Membership::look_at_fences(io::Instant now, Effects& effects) {
   const NodeSet live = live_members(now);
   for (const NodeId node : live - NodeSet::of(settings_.self)) {
     const Heartbeat* of = view_.of(node, now);
-    if (of->fenced > fenced_ && of->fenced <= decision().epoch) {
-      fenced_ = of->fenced;
-      fenced_timed_ = of->fenced_timed;
+    if (of->fenced > fenced_ && of->fenced == decision().epoch) {
+      set_fenced(of->fenced, of->fenced_timed);
     }
   }
   const Epoch epoch = decision().epoch;
   if (fenced_ >= epoch) return;
   // A node that has just begun to listen may not have heard the one whose part it is.
-  const bool fencer =
-      live.lowest() == settings_.self && now - listening_since_ > 2 * settings_.timers.hb_net;
+  const bool fencer = fencer_of(live, now) == settings_.self &&
+                      now - listening_since_ > 2 * settings_.timers.hb_net;
   if (fencer && fence_asked_ < epoch && devices_fenced_ < epoch) {
     fence_asked_ = epoch;
-    effects.fence_devices = epoch;
+    effects.fence_devices = fence_order(now);
   }
   if (devices_fenced_ < epoch || quiesced_ < epoch) return;
   for (const NodeId node : decision().members() - NodeSet::of(settings_.self)) {
@@ -386,8 +395,42 @@ void Membership::look_at_fences(io::Instant now, Effects& effects) {
       return;
     }
   }
+  set_fenced(epoch, devices_timed_);
+}
+
+// Whoever reaches most of the devices, the witness counting as one.
+NodeId Membership::fencer_of(NodeSet live, io::Instant now) const {
+  NodeId best = kNoNode;
+  int most = -1;
+  for (const NodeId node : live) {
+    const Heartbeat* of = view_.of(node, now);
+    const bool self = node == settings_.self;
+    const int reached = std::popcount(self ? volumes_ok_ : of->volumes_ok) +
+                        ((self ? reaches_witness(now) : of->heard_disk.has(node)) ? 1 : 0);
+    if (reached <= most) continue;
+    most = reached;
+    best = node;
+  }
+  return best;
+}
+
+void Membership::set_fenced(Epoch epoch, bool timed) {
   fenced_ = epoch;
-  fenced_timed_ = devices_timed_;
+  fenced_timed_ = timed;
+  unfenced_.clear();
+  unfenced_unknown_ = 0;
+}
+
+FenceOrder Membership::fence_order(io::Instant now) const {
+  FenceOrder order{.epoch = decision().epoch,
+                   .lives = unfenced_,
+                   .unknown_until = unfenced_unknown_,
+                   .joining = {}};
+  for (const NodeId node : view_.heard(now) - decision().members()) {
+    const Heartbeat* of = view_.of(node, now);
+    if (of->state == NodeState::joining) order.joining.push_back({node, of->incarnation});
+  }
+  return order;
 }
 
 }  // namespace holdfast::qdisk

@@ -22,6 +22,7 @@ struct MembershipSettings {
   Incarnation incarnation = 1;
   Timers timers{};
   VoterPolicy policy{};
+  uint64_t reservation_key = 0;  // for the others to see
 };
 
 // For the witness LUN, one at a time: writes what is there, in this order, each durable before the
@@ -38,6 +39,21 @@ struct WitnessResult {
   std::vector<Heartbeat> heartbeats;
   Decision decided;
   std::vector<NodeBlock> blocks;
+  // A record is damaged that may have held a block or a later decision: the witness promises
+  // nothing this time.
+  bool unreadable = false;
+};
+
+// That nothing can land any more, on any device of the cluster, of whoever is no member as of the
+// epoch.
+struct FenceOrder {
+  Epoch epoch = 0;
+  std::vector<Life> lives;  // who has left since the last fence
+  // ... and others, of whom this node does not know, until this epoch; 0: none.
+  Epoch unknown_until = 0;
+  // Who wants to join: their keys stay, unless they are among the lives.
+  std::vector<Life> joining;
+  bool operator==(const FenceOrder&) const = default;
 };
 
 struct Envelope {
@@ -54,9 +70,8 @@ struct Effects {
   bool decided = false;                // decision() is another one
   // No further effect comes from this life: it must end everything it does, and a new one may join.
   bool evicted = false;
-  // Members' devices are to be rid of all keys but those of the members, and drained; answer with
-  // on_devices_fenced(). Asked of one member at a time, as far as it can be known.
-  std::optional<Epoch> fence_devices;
+  // Answer with on_devices_fenced(). Asked of one member at a time, as far as it can be known.
+  std::optional<FenceOrder> fence_devices;
 };
 
 // The right of a coordinator: whoever receives it refuses one that is older than it has seen.
@@ -70,7 +85,8 @@ class Membership {
  public:
   // `remembers`: the state is what this node last made durable. Not where it has lost it, or
   // begins.
-  Membership(const MembershipSettings& settings, AcceptorState state, bool remembers,
+  // `fenced`: as it last was durable, or 0; it may lag behind.
+  Membership(const MembershipSettings& settings, AcceptorState state, bool remembers, Epoch fenced,
              base::Random& random, io::Instant now);
 
   // Each takes the time at which the event came. Call on_tick() every tick_length() at the latest.
@@ -113,6 +129,12 @@ class Membership {
   bool evicted() const { return evicted_; }
   bool lease_valid(io::Instant now) const { return is_member() && !stopped_ && lease_.valid(now); }
   std::optional<io::Instant> lease_until() const { return lease_.until(); }
+  // The watchdog may be petted, and something be started that must end with the lease. Not in the
+  // lease's last D - K: who looks at the lease and pets a little later, after a pause, must still
+  // be stopped by L + K + D.
+  bool lease_ample(io::Instant now) const {
+    return lease_valid(now + settings_.timers.watchdog - settings_.timers.kill);
+  }
   // A path that was registered before this moment may carry data I/O ("verify after register").
   std::optional<io::Instant> confirmed_at() const;
   // The newest epoch of which nothing of non-members can land any more.
@@ -146,6 +168,9 @@ class Membership {
   void learn(const Decision& decision, io::Instant now, Effects& effects);
   void note_leaving(const Decision& before, io::Instant now);
   void note_blocks(const std::vector<NodeBlock>& blocks, io::Instant now);
+  void set_fenced(Epoch epoch, bool timed);
+  NodeId fencer_of(NodeSet live, io::Instant now) const;
+  FenceOrder fence_order(io::Instant now) const;
   void look_at_fences(io::Instant now, Effects& effects);
   void consider(io::Instant now, Effects& effects);
   void begin_ballot(const Decision& wish, io::Instant now, Effects& effects);
@@ -197,6 +222,8 @@ class Membership {
 
   io::Instant learnt_at_{};
   Epoch quiesced_ = 0;
+  std::vector<Life> unfenced_;  // have left since fenced_
+  Epoch unfenced_unknown_ = 0;
   Epoch fence_asked_ = 0;
   Epoch devices_fenced_ = 0;
   bool devices_timed_ = false;

@@ -27,7 +27,8 @@ NodeSet Membership::live_members(io::Instant now) const {
       continue;
     }
     const Heartbeat* of = view_.of(node, now);
-    if (of != nullptr && of->state == NodeState::member &&
+    // One that has just become a member may not have said so yet.
+    if (of != nullptr && of->state != NodeState::stopped &&
         of->incarnation == decision().incarnations[node]) {
       live.add(node);
     }
@@ -134,7 +135,12 @@ std::optional<Membership::Proposal> Membership::proposal(io::Instant now) const 
   }
   // A clique that is not the best leaves the better ones the time to act.
   const bool evicts = !stay.contains(decision().members() - leaving(now));
-  if (evicts && now - listening_since_ < settings_.timers.net_dead) return std::nullopt;
+  // Silence counts once it could have been heard; and who has just become a member may not yet hear
+  // all the others, or not have said so.
+  if (evicts && (now - listening_since_ < settings_.timers.net_dead ||
+                 now - learnt_at_ < 3 * settings_.timers.hb_net)) {
+    return std::nullopt;
+  }
   const io::Duration arbitration = settings_.timers.disk_io_to + settings_.timers.hb_disk;
   return Proposal{.wish = *wish, .delay = rank * arbitration + turn_of(stay & live)};
 }

@@ -41,10 +41,9 @@ Proposer::State Proposer::on_reply(NodeId from, const Reply& reply) {
   ASSERT(reply.decided.epoch <= current_.epoch);  // else the epoch has been decided: learnt before
   bool stored = false;
   for (const NodeBlock& each : reply.blocks) {
-    // What was proposed in this epoch may have been overwritten: it has been decided, and whoever
-    // reads the witness once more learns it.
+    // Then this epoch has been decided, and its blocks may be gone: what is not there says nothing.
     if (each.block.epoch > block_.epoch) return state_;
-    if (each.block.epoch < block_.epoch) continue;
+    if (each.block.epoch != block_.epoch) continue;
     if (each.node == self_) {
       stored = each.block == block_;
       continue;

@@ -112,8 +112,8 @@ class Network {
   // Completes with bytes sent, which may be fewer than given. At most one send per socket at a
   // time.
   virtual void send(Op& op, Socket socket, std::span<const iovec> buffers) = 0;
-  // Completes with 0 or more when the peer sends nothing any more, though what it sent before may
-  // still be unread: for who does not receive() at present. At most one per socket at a time.
+  // Completes with 0 or more when the peer is gone: it neither sends nor receives any more, though
+  // what it sent before may still be unread. At most one per socket at a time.
   virtual void watch_hangup(Op& op, Socket socket) = 0;
   // Makes the op complete soon (with -ECANCELED unless it was done already).
   virtual void cancel(Op& op) = 0;

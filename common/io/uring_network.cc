@@ -175,7 +175,7 @@ void UringLoop::send(Op& op, Socket socket, std::span<const iovec> buffers) {
 }
 
 void UringLoop::watch_hangup(Op& op, Socket socket) {
-  io_uring_prep_poll_add(prepare(op), socket, POLLRDHUP | POLLHUP | POLLERR);
+  io_uring_prep_poll_add(prepare(op), socket, POLLHUP | POLLERR);
 }
 
 void UringLoop::shutdown(Socket socket) { ::shutdown(socket, SHUT_RDWR); }

@@ -15,8 +15,11 @@ constexpr uint64_t kPoolBytes = 4 * 1024 * 1024;
 constexpr Duration kStopLimit = 10s;
 
 mpio::DeviceOptions device_options(const DeviceNode::Options& options) {
-  mpio::DeviceOptions device{
-      .name = "disk", .policy = mpio::Policy::failover, .no_path_timeout = options.no_path_timeout};
+  mpio::DeviceOptions device{.name = "disk",
+                             .policy = mpio::Policy::failover,
+                             .no_path_timeout = options.no_path_timeout,
+                             .left = options.left,
+                             .session_keys = options.session_keys};
   for (size_t i = 0; i < options.addresses.size(); ++i) {
     const std::string portal = std::string(DeviceNode::kPortals[i]) + ":3260";
     mpio::PathSettings path{.name = portal, .lun = scsi::encode_lun(uint16_t{0})};

@@ -29,6 +29,8 @@ class DeviceNode final : private io::LinkListener, private io::SharedBlockDevice
     std::string host = "hv1";
     std::vector<std::string> addresses = {"10.1.0.1", "10.2.0.1"};  // one a path
     Duration no_path_timeout = std::chrono::seconds(60);
+    bool session_keys = false;
+    std::vector<mpio::LeftSession> left;  // by the process before
   };
   struct Told {
     EventKind kind;
@@ -59,6 +61,7 @@ class DeviceNode final : private io::LinkListener, private io::SharedBlockDevice
 
   void start();
   bool stop();  // true: in time; then it may be destroyed
+  void kill() { process_.kill(); }
   bool up() const;
   bool all_in(mpio::PathState state) const;
 
@@ -96,6 +99,7 @@ class DeviceNode final : private io::LinkListener, private io::SharedBlockDevice
     while (!ran) world_.step();
   }
 
+  io::Loop& loop() { return loop_; }
   const mpio::Device& device() const { return device_; }
   mpio::Path& path(size_t index) const { return *device_.paths().at(index); }
   const std::vector<Told>& told() const { return told_; }

@@ -411,6 +411,24 @@ TEST(DevicePathComing, AlsoWhenItsConnectionIsLostBesides) {
   }
 }
 
+// What it may have registered last is still there, and says nothing: the path that stayed tells.
+TEST(DevicePathComing, AlsoWhenItIsLostForGoodAndOnlyTheOtherPathCanTell) {
+  for (Duration at = 3ms; at < kComingUp; at += 250us) {
+    for (const Duration lost : {100us, 400us, 800us, 1200us, 1600us}) {
+      SCOPED_TRACE(at.count());
+      PathComing scene;
+      scene.world_.run_for(at);
+      scene.world_.after(lost, [&] { scene.fabric_.set_link(kAddresses[1], false); });
+      ASSERT_TRUE(PathComing::preempt(scene.second_, kKey1).has_value());
+      const base::Result<> key = PathComing::verify(scene.first_);
+      ASSERT_FALSE(key.has_value()) << "it says that its key is there";
+      EXPECT_EQ(key.error().code, base::Errc::permission);
+      EXPECT_EQ(scene.first_.finish(scene.first_.submit(Kind::write, 1, 0x11), 10ms), -EBADE);
+      EXPECT_EQ(scene.on_medium(1), 0);
+    }
+  }
+}
+
 TEST(DevicePathComing, ARegistrationOfAnotherNodeKeepsNobodyOut) {
   for (Duration at = 0ms; at < kComingUp; at += 250us) {
     for (const std::optional<Duration> lost : {std::optional<Duration>(), {at}, {at + 500us}}) {

@@ -341,7 +341,7 @@ void SimFabric::close_listener(End& end) {
 void SimFabric::close_stream(End& end, bool reset) {
   end.closed = true;
   const End* remote = find(end.remote);
-  const bool unread = remote != nullptr && remote->delivered > remote->read;
+  const bool unread = remote != nullptr && remote->delivered > remote->read && !end.local_only;
   world_.trace("net: {} -> {} closed{}", end.local.to_string(), end.peer.to_string(),
                reset || unread ? " with a reset" : "");
   if (end.error != 0) {
@@ -352,6 +352,8 @@ void SimFabric::close_stream(End& end, bool reset) {
   } else {
     end.fin = true;
     pump(end);
+    // It learns that nobody reads either.
+    if (end.fin_delivered || end.local_only) try_receive(end.remote);
     erase_if_done(end);
   }
 }

@@ -267,6 +267,12 @@ void SimProcess::bury(std::shared_ptr<void> remains) {
   graveyard->push_back(std::move(remains));
 }
 
+void SimProcess::continue_clock_of(const SimProcess& earlier) {
+  ASSERT(loops_.empty());
+  clock_local_base_ = earlier.to_local(world_.now());
+  clock_world_base_ = world_.now();
+}
+
 void SimProcess::set_clock_ppm(int64_t ppm) {
   clock_local_base_ = to_local(world_.now());
   clock_world_base_ = world_.now();

@@ -129,6 +129,8 @@ class SimProcess {
 
   // Rate error of the host's clock in parts per million, from now on. May be negative.
   void set_clock_ppm(int64_t ppm);
+  // The same host has not been booted in between. Before it has loops.
+  void continue_clock_of(const SimProcess& earlier);
   io::Instant to_local(Duration world_time) const;
   // At this true time, at the latest a little after it, the local clock shows `local`.
   Duration to_world(io::Instant local) const;

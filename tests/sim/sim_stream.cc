@@ -67,9 +67,10 @@ void SimFabric::watch_hangup(SimLoop& loop, uint64_t op, io::Socket id) {
 void SimFabric::try_hangup(End& end) {
   if (!end.hangup.waiting()) return;
   const End* writer = find(end.remote);
-  if (end.error != 0 || end.shut || writer == nullptr || writer->fin_delivered) {
-    finish_waiter(end.hangup, 0);
-  }
+  // A Unix socket's end is known at once, before what it sent has been read.
+  const bool gone = writer == nullptr || ((writer->fin_delivered || writer->local_only) &&
+                                          (writer->closed || writer->shut));
+  if (end.error != 0 || end.shut || gone) finish_waiter(end.hangup, 0);
 }
 
 size_t SimFabric::copy_out(End& writer, const std::vector<iovec>& buffers) {

@@ -78,15 +78,17 @@ target::Config TargetHost::config() const {
   config.threads = options_.shards;
   config.drain_deadline_ms = options_.drain_deadline_ms;
   config.buffer_memory_bytes = target::kMinBufferMemoryBytes;
-  target::PortalGroupConfig group;
-  group.tag = 1;
-  for (const std::string& portal : options_.portals) {
-    group.portals.push_back(io::Endpoint::parse(portal).value());
-  }
-  config.portal_groups.push_back(group);
   target::TargetConfig target;
   target.name = kTargetName;
-  target.portal_groups = {1};
+  for (const std::string& portal : options_.portals) {
+    if (config.portal_groups.empty() || options_.group_each) {
+      target::PortalGroupConfig group;
+      group.tag = static_cast<uint16_t>(config.portal_groups.size() + 1);
+      target.portal_groups.push_back(group.tag);
+      config.portal_groups.push_back(std::move(group));
+    }
+    config.portal_groups.back().portals.push_back(io::Endpoint::parse(portal).value());
+  }
   target::InitiatorConfig anyone;
   anyone.name = "*";
   target.initiators.push_back(anyone);

@@ -20,6 +20,7 @@ struct TargetHostOptions {
   bool volatile_cache = true;
   uint32_t drain_deadline_ms = 10'000;
   std::vector<std::string> portals = {"10.1.0.10:3260", "10.2.0.10:3260"};
+  bool group_each = false;  // each portal is a group of its own, else all are one
   DiskOptions disks;
 };
 

@@ -1,7 +1,10 @@
 // A multipath device of the library, exported over NBD: what holdfast-mpiod does, with the one
 // switch that it must not have. `nofence` shows in a test what the fence is for.
 //
-//   mpio_export [--key KEY] SOCKET TARGET LUN strict|ghost-tracked|nofence POLICY PORTAL...
+//   mpio_export [--key KEY] SOCKET TARGET LUN MODE POLICY PORTAL...
+//
+// MODE: strict, ghost-tracked, nofence, session-keys, or unreserved: with keys of sessions that are
+// preempted without the reservation under which that keeps anything out.
 //
 // With a key it registers it, as the owner of a node's key does, before it exports the device.
 
@@ -86,6 +89,8 @@ int run(int argc, char** argv) {
   options.lun = static_cast<uint16_t>(std::strtoul(argv[3], nullptr, 10));
   options.ghost_tracked = mode == "ghost-tracked";
   options.fence = mode != "nofence";
+  options.session_keys = mode == "session-keys" || mode == "unreserved";
+  options.reserve_for_sessions = mode != "unreserved";
   for (int i = 6; i < argc; ++i) {
     const auto portal = io::Endpoint::parse(argv[i]);
     if (!portal.has_value()) return 2;

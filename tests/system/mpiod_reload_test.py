@@ -4,6 +4,7 @@ and what the change does not concern goes on."""
 import signal
 
 from holdfast import case, nbd
+from holdfast.crash_case import CrashCase
 from holdfast.mpiod import Device
 from holdfast.target import Disk
 from holdfast.writer import Writer
@@ -157,6 +158,22 @@ class Reload(case.TestCase):
         mpiod.signal(signal.SIGHUP)
         self.wait_until(lambda: "csv2" not in mpiod.devices(), "it goes")
         mpiod.stop()
+
+
+class GoesWhileAWriteHangs(CrashCase):
+    """In the disk of the target, for as long as the test wants."""
+
+    DISKS = 2
+
+    def test_the_device_goes_in_time_and_who_comes_next_waits_for_the_write(self):
+        self.old_write_hangs()
+        for number, wanted in enumerate(([self.device("csv2", 1)], [self.device()]), 1):
+            self.mpio.devices_wanted = wanted
+            self.mpio.rewrite()
+            self.mpio.signal(signal.SIGHUP)
+            self.wait_until(lambda n=number: self.mpio.log().count("reload: done") == n,
+                            "the device is gone", 8)
+        self.next_write_waits()
 
 
 if __name__ == "__main__":

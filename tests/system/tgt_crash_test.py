@@ -83,5 +83,31 @@ class TwoFences(TgtCrashCase):
         self.assertEqual(self.on_disk(), NEW)
 
 
+class TwoHosts(TgtCrashCase):
+    """Each has something to fence in the unit, and knows nothing of the other one's reset."""
+
+    def test_the_fences_of_both_end(self):
+        first = self.mpio
+        self.start_daemon(settings={"initiator_name": first.config_text().split('"')[5] + "-2"})
+        hosts = [first, self.mpio]
+        self.old_write_hangs()
+        for host in hosts:
+            host.kill()
+        for host in hosts:
+            host.start()
+        writes = []
+        for number, host in enumerate(hosts):
+            self.mpio = host
+            self.wait_until(host.nbd("csv1").exists, "it is exported", 20)
+            writes.append(self.in_background(self.client().write, number * MIB, NEW))
+            self.wait_until(lambda: "unit-reset" in [fence["step"] for fence in self.fences()],
+                            "it resets the unit", 20)
+        self.assertTrue(self.held())
+        self.let_go()
+        _, open_ones = concurrent.futures.wait(writes, ANSWERED_S)
+        self.assertEqual(len(open_ones), 0, "not answered")
+        self.assertEqual(self.on_disk(), NEW)
+
+
 if __name__ == "__main__":
     case.main()

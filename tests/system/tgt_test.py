@@ -322,6 +322,52 @@ class FenceRedirected(TgtCase):
         self.assertIn("logical unit reset after the hold time", mpiod.log())
 
 
+class SessionKeys(TgtCase):
+    """tgt registers keys, and refuses PREEMPT AND ABORT: the other steps fence."""
+
+    backing_class = SlowFile
+
+    def hangs(self, **extra):
+        """A write of 0x11 that hangs, and whose path is lost."""
+        mpiod = self.mpiod(self.tgt, devices=[Device(
+            lun=tgtd.LUN, portals=[(wire.address, None) for wire in self.wires],
+            extra={"policy": "failover", "session_keys": True} | extra)])
+        self.wait_until(lambda: mpiod.states() == ["ACTIVE", "ACTIVE"], "both paths are active", 20)
+        client, self.other = (nbd.Client(mpiod.nbd("csv1"), "csv1", deadline=60) for _ in range(2))
+        for each in (client, self.other):
+            self.addCleanup(each.close)
+        self.backing.hold()
+        write = self.in_background(client.write, 0, b"\x11" * BLOCK)
+        self.is_held()
+        self.wires[0].cut()
+        return mpiod, write
+
+    def holds_the_new_data(self):
+        self.other.write(0, b"\x22" * BLOCK)
+        self.assertEqual(self.on_disk(), {0x22})
+
+    def test_the_login_and_the_reset_fence(self):
+        mpiod, write = self.hangs()
+        self.is_open(write, "answered although it may still land")
+        self.assertIn("fences by PREEMPT AND ABORT: no, this target is known not to drain then",
+                      mpiod.cli("explain", "csv1").stdout)
+        self.backing.let_go()
+        write.result(30)
+        self.holds_the_new_data()
+        self.assertIn("logical unit reset after the session had ended", mpiod.log())
+
+    def test_what_it_refuses_is_no_proof(self):
+        """The administrator is wrong about it, and has taken away the other steps."""
+        mpiod, write = self.hangs(ghost_hold="3s", unit_reset_waits=False, preempt_drains=True)
+        refused = "the target refuses PREEMPT AND ABORT"
+        self.wait_until(lambda: refused in mpiod.log(), "it was asked to")
+        self.assertIn(refused, mpiod.cli("explain", "csv1").stdout)
+        self.backing.let_go()
+        write.result(30)
+        self.holds_the_new_data()
+        self.assertRegex(mpiod.log(), "fenced after [0-9]+ ms: hold time")
+
+
 def redirect(front, to):
     """Logins to `front` are sent to another tgt."""
     address, port = to.portal(1)

@@ -10,7 +10,7 @@ sys.path.insert(0, str(tree.ROOT / "tests" / "conformance"))
 
 import allow_list
 
-TOPS = "common|target|initiator|mpio|cluster|bench|tests|docs|scripts|cmake|systemd"
+TOPS = "common|target|initiator|mpio|qdisk|cluster|bench|tests|docs|scripts|cmake|systemd"
 REFERENCE = re.compile(rf"(?<![\w/.-])((?:{TOPS})/[\w./-]*[\w/])")
 PAGES = ["README.md", "docs/architecture.md", "docs/config.md", "docs/hacking.md", "docs/iscsi.md",
          "docs/mpio.md", "docs/scsi.md", "docs/style.md", "docs/testing.md"]

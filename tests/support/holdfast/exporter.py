@@ -5,7 +5,7 @@
     export.log()                                     what it said, among it what each fence proved
     export.close()
 
-mode: strict, ghost-tracked, or nofence.
+mode: strict, ghost-tracked, nofence, session-keys, or unreserved.
 """
 
 import pathlib

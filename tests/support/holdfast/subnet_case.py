@@ -5,6 +5,8 @@
             self.net.silence(0)
             self.longest_pause()     # of verified writes one after the other
             self.check()             # every block is what was written last
+
+PORTAL_GROUPS: {tag: number of the subnet}, or None if both are one; DEVICE: more of the device's.
 """
 
 import re
@@ -22,19 +24,26 @@ STEP = re.compile(r"path (\S+): (\w+) -> (\w+): (.*)")
 
 
 class SubnetCase(case.TestCase):
+    PORTAL_GROUPS = None
+    DEVICE = {}
+
     def setUp(self):
         super().setUp()
         self.net = Subnets(self.scratch)
         self.addCleanup(self.net.close)
         target = self.target(start=False)
         target.portal_groups = {1: [f"{subnet}.10" for subnet in SUBNETS]}
+        if self.PORTAL_GROUPS:
+            target.portal_groups = {tag: [f"{SUBNETS[number]}.10"]
+                                    for tag, number in self.PORTAL_GROUPS.items()}
+            target.targets[0].portal_groups = list(target.portal_groups)
         target.port = 3260
         target.program = self.net.inside("server", target.program)
         target.rewrite()
         target.start()
         self.daemon = target
         self.mpio = self.mpiod(target, start=False, devices=[Device(portals=[
-            (f"{subnet}.10:3260", f"{subnet}.1") for subnet in SUBNETS])])
+            (f"{subnet}.10:3260", f"{subnet}.1") for subnet in SUBNETS], extra=self.DEVICE)])
         self.mpio.program = self.net.inside("host", self.mpio.program)
         self.mpio.start()
         self.both()

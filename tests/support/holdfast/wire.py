@@ -3,6 +3,8 @@
     wire = Wire(target.portal(0))       # relays; wire.address is what the initiator is given
     wire.cut()                          # both ends get a reset, and new connections are refused
     wire.stall()                        # silence: nothing is relayed, the kernels still acknowledge
+    wire.stall(final=True)              # the same; new connections are refused, and after mend()
+                                        # the far end gets what lay in it, but hears of no end
     wire.mend()                         # works again
     Wire(portal, replaces=(b"old", b"new"))     # the relay puts one text for another, as long
     wire.close()
@@ -26,6 +28,7 @@ class Wire:
         self.flowing.set()
         self.ends = []
         self.is_cut = False
+        self.hides_ends = False
         self.closed = False
         self.listener = None
         with socket.socket() as probe:
@@ -69,12 +72,15 @@ class Wire:
                 data = source.recv(CHUNK)
                 self.flowing.wait()
                 if not data:
-                    sink.shutdown(socket.SHUT_WR)
+                    if not self.hides_ends:
+                        sink.shutdown(socket.SHUT_WR)
                     return
                 if self.replaces[0]:
                     data = data.replace(*self.replaces)
                 sink.sendall(data)
         except OSError:
+            if self.hides_ends and not self.closed:
+                return
             self._reset(source)
             self._reset(sink)
 
@@ -98,8 +104,12 @@ class Wire:
             self._reset(end)  # a relay that sleeps in recv() wakes up, or has closed it itself
         self.flowing.set()
 
-    def stall(self):
+    def stall(self, final=False):
         self.flowing.clear()
+        if final:
+            self.is_cut = self.hides_ends = True
+            self.listener.shutdown(socket.SHUT_RDWR)
+            self.listener.close()
 
     def mend(self):
         self.flowing.set()

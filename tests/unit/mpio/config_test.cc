@@ -7,6 +7,7 @@
 namespace holdfast::mpio {
 namespace {
 
+using testing::AllOf;
 using testing::ElementsAre;
 using testing::HasSubstr;
 
@@ -55,6 +56,23 @@ std::string error(const std::string& text) {
   return all.empty() ? "" : all[0];
 }
 
+TEST(MpioConfig, KeysOfSessionsWhereTheyAreOfUse) {
+  const std::string last = "drains_on_reinstatement = false";
+  const std::string keys = last + "\nsession_keys = true";
+  const auto parsed = parse_config(with(last, keys), "m.toml");
+  ASSERT_TRUE(parsed.has_value());
+  EXPECT_TRUE(parsed->devices[0].session_keys);
+  EXPECT_EQ(parsed->devices[0].lines.at("session_keys"), 20u);
+  EXPECT_THAT(error(with(last, keys + "\npreempt_drains = false")),
+              AllOf(HasSubstr("m.toml:20: "), HasSubstr("`preempt_drains = false`")));
+  std::string one = with(last, keys);
+  const size_t second = one.find(",\n           { address");
+  one.replace(second, one.find(']', one.find(" }]", second)) - second, "");
+  const std::string sessions = "sessions_per_portal = 2";
+  one.replace(one.find(sessions), sessions.size(), "sessions_per_portal = 1");
+  EXPECT_THAT(error(one), AllOf(HasSubstr("m.toml:19: "), HasSubstr("one path only")));
+}
+
 TEST(MpioConfig, ReadsEveryKey) {
   const auto parsed = parse_config(kWhole, "m.toml");
   ASSERT_TRUE(parsed.has_value()) << testing::PrintToString(errors(kWhole));
@@ -77,6 +95,7 @@ TEST(MpioConfig, ReadsEveryKey) {
   EXPECT_EQ(device.ghost_hold_ms, 30'000u);
   EXPECT_EQ(device.target_override.drains_on_reinstatement, false);
   EXPECT_EQ(device.target_override.unit_reset_waits, std::nullopt);
+  EXPECT_FALSE(device.session_keys);
   EXPECT_EQ(device.lines.at("policy"), 11u);
   EXPECT_EQ(device.lines.at("no_path_timeout"), 13u);
   EXPECT_FALSE(device.lines.contains("chap"));

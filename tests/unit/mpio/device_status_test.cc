@@ -47,6 +47,37 @@ TEST(DeviceStatus, WarnsOfSlowFences) {
   EXPECT_THAT(warnings(status), ElementsAre(HasSubstr("not known to drain")));
 }
 
+TEST(DeviceStatus, SaysWhetherADeadSessionIsPreempted) {
+  DeviceStatus status = sample_status();
+  const std::string head = "fences by PREEMPT AND ABORT: ";
+  const auto line = [&](const char* rest) { return Contains(HasSubstr(head + rest)); };
+  status.paths[1].portal_group_tag = 2;
+  EXPECT_THAT(explain(status), line("no, sessions have no keys"));
+  EXPECT_THAT(warnings(status), ElementsAre(HasSubstr("with `session_keys = true` it could be")));
+  status.session_keys = true;
+  EXPECT_THAT(explain(status), line("not yet, no session has registered"));
+  status.reserved = false;
+  EXPECT_THAT(explain(status), line("no, the reservation of our sessions is not in force"));
+  EXPECT_THAT(warnings(status), ElementsAre(HasSubstr("by slower means")));
+  status.reserved = true;
+  EXPECT_THAT(explain(status), line("yes, where a login cannot reinstate"));
+  EXPECT_THAT(warnings(status), IsEmpty());
+  status.preempt_drains = "unknown";
+  EXPECT_THAT(explain(status), line("with a LOGICAL UNIT RESET after it"));
+  status.preempt_drains = "no";
+  EXPECT_THAT(explain(status), line("no, this target is known not to drain"));
+  EXPECT_EQ(to_json(status)["reserved"], true);
+}
+
+TEST(DeviceStatus, SaysHowTheLastFenceWasCleared) {
+  DeviceStatus status = sample_status();
+  EXPECT_FALSE(to_json(status).contains("last_fence"));
+  status.last_fence = {.path = "p", .proof = "preempted at a target that drains", .took_ms = 300};
+  EXPECT_THAT(explain(status), Contains("the last fence, of path p, was cleared after 0.3 s: "
+                                        "preempted at a target that drains"));
+  EXPECT_EQ(to_json(status)["last_fence"]["took_ms"], 300);
+}
+
 TEST(DeviceStatus, SubnetsOfIpv6) {
   DeviceStatus status = sample_status();
   status.paths[0].portal = "[fd00:1:0:1::a]:3260";

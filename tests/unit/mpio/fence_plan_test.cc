@@ -66,6 +66,68 @@ TEST(FencePlan, InAClusterTheOwnKeyIsNeverPreempted) {
   EXPECT_EQ(FencePlan(situation, kReset, kStart).step(), Step::wait);
 }
 
+FenceSituation keyed(TargetKnowledge target) {
+  return {.survivor = true, .same_portal_group = false, .target = target, .session_key = true};
+}
+
+TEST(FencePlan, AnotherPortalGroupPreemptsTheSessionsKeyAtOnce) {
+  FencePlan plan(keyed(kDrains), kReset, kStart);
+  EXPECT_EQ(plan.step(), Step::preempt);
+  EXPECT_EQ(plan.deadline(), plan.hold_until()) << "it may have to drain";
+  EXPECT_EQ(plan.on_answer(Step::preempt, FenceOutcome::done, kStart), Step::cleared);
+  EXPECT_EQ(plan.proof(), FenceProof::preempted);
+  EXPECT_TRUE(plan.relies_on_reservation());
+}
+
+TEST(FencePlan, WhereReinstatementWorksItComesFirst) {
+  FenceSituation situation = keyed(kDrains);
+  situation.same_portal_group = true;
+  FencePlan plan(situation, kReset, kStart);
+  EXPECT_EQ(plan.step(), Step::reinstate);
+  plan.on_answer(Step::reinstate, FenceOutcome::refused, kStart);
+  EXPECT_EQ(plan.on_answer(Step::reinstate, FenceOutcome::refused, kStart), Step::preempt);
+}
+
+TEST(FencePlan, AtAnUnknownTargetAPreemptionMakesAResetAProof) {
+  FencePlan plan(keyed({}), kReset, kStart);
+  EXPECT_EQ(plan.step(), Step::preempt);
+  EXPECT_EQ(plan.on_answer(Step::preempt, FenceOutcome::done, kStart), Step::unit_reset);
+  EXPECT_EQ(plan.on_answer(Step::unit_reset, FenceOutcome::done, kStart), Step::cleared);
+  EXPECT_EQ(plan.proof(), FenceProof::preempted_then_reset);
+  EXPECT_TRUE(plan.relies_on_reservation());
+}
+
+// As after a preemption whose answer was lost: it may not have drained.
+TEST(FencePlan, AKeyThatIsGoneKeepsOutButIsNoProof) {
+  FencePlan plan(keyed(kDrains), kReset, kStart);
+  EXPECT_EQ(plan.on_answer(Step::preempt, FenceOutcome::failed, kStart), Step::preempt);
+  EXPECT_EQ(plan.on_answer(Step::preempt, FenceOutcome::kept_out, kStart), Step::unit_reset);
+  EXPECT_EQ(plan.on_answer(Step::unit_reset, FenceOutcome::done, kStart), Step::cleared);
+  EXPECT_EQ(plan.proof(), FenceProof::preempted_then_reset);
+}
+
+TEST(FencePlan, ATargetThatRefusesToPreemptIsWaitedFor) {
+  FencePlan plan(keyed(kDrains), kReset, kStart);
+  plan.on_answer(Step::preempt, FenceOutcome::refused, kStart);
+  EXPECT_EQ(plan.on_answer(Step::preempt, FenceOutcome::refused, kStart), Step::wait);
+  EXPECT_EQ(plan.on_time(*plan.hold_until()), Step::unit_reset);
+  EXPECT_FALSE(plan.relies_on_reservation());
+}
+
+TEST(FencePlan, WhatIsKnownNotToDrainIsNotPreempted) {
+  EXPECT_EQ(FencePlan(keyed(kTgt), kReset, kStart).step(), Step::wait);
+  EXPECT_EQ(FencePlan(keyed({.unit_reset_waits = Known::no}), kReset, kStart).step(), Step::wait);
+}
+
+TEST(FencePlan, AfterTheEndOfTheSessionNothingReliesOnTheReservation) {
+  FencePlan plan(keyed({.drains_on_reinstatement = Known::no}), kReset, kStart);
+  plan.on_answer(Step::preempt, FenceOutcome::done, kStart);
+  plan.on_own_login(kStart);
+  plan.on_answer(Step::unit_reset, FenceOutcome::done, kStart);
+  EXPECT_EQ(plan.proof(), FenceProof::unit_reset);
+  EXPECT_FALSE(plan.relies_on_reservation());
+}
+
 TEST(FencePlan, AnotherPortalGroupCannotReinstateNorTrustAReset) {
   FencePlan plan({.survivor = true, .same_portal_group = false, .target = kTgt}, kReset, kStart);
   EXPECT_EQ(plan.step(), Step::wait) << "unread commands would run after the reset";
@@ -181,7 +243,7 @@ class Judge {
   explicit Judge(const FenceSituation& situation)
       : situation_(situation), plan_(situation, kReset, kStart) {}
 
-  static constexpr int kEvents = 9;
+  static constexpr int kEvents = 10;
 
   void event(int number) {
     if (plan_.cleared()) return;
@@ -221,6 +283,11 @@ class Judge {
         ++refusals_[static_cast<size_t>(step)];
         plan_.on_answer(step, FenceOutcome::refused, now_);
         break;
+      case 9:
+        if (step != Step::preempt) break;
+        kept_out_ = true;
+        plan_.on_answer(step, FenceOutcome::kept_out, now_);
+        break;
       default:
         break;
     }
@@ -232,7 +299,9 @@ class Judge {
     switch (plan_.proof()) {
       case FenceProof::none:
         if (plan_.cleared()) return "cleared without a proof";
-        if (drained || reset_) return "not cleared in spite of a proof";
+        if (drained || reset_ || (preempted_ && preempt_drains())) {
+          return "not cleared in spite of a proof";
+        }
         break;
       case FenceProof::reinstated:
         if (!drained) return "no draining reinstatement";
@@ -244,7 +313,10 @@ class Judge {
         if (!reset_ || !by_time()) return "no reset after the hold";
         break;
       case FenceProof::preempted:
-        if (!preempted_ || situation_.target.preempt_drains != Known::yes) return "no preempt";
+        if (!preempted_ || !preempt_drains()) return "no preempt";
+        break;
+      case FenceProof::preempted_then_reset:
+        if (!reset_ || !kept_out_) return "no reset after a preempt";
         break;
       case FenceProof::time:
         if (!by_time()) return "the hold has not gone by";
@@ -263,6 +335,9 @@ class Judge {
     if (step == Step::preempt && (situation_.in_cluster || !situation_.session_key)) {
       return "a preempt of the node's key";
     }
+    if (step == Step::preempt && (kept_out_ || situation_.target.preempt_drains == Known::no)) {
+      return "a useless preempt";
+    }
     if (!plan_.deadline()) return "a step without a time";
     return "";
   }
@@ -279,7 +354,8 @@ class Judge {
   bool refused(Step step) const { return refusals_[static_cast<size_t>(step)] >= int{kFenceTries}; }
   bool cannot_end() const { return survivor_ && (!same_group_ || refused(Step::reinstate)); }
   // Nothing of the old session waits in a socket for the target to read it.
-  bool read_out() const { return ended_ || (by_time() && cannot_end()); }
+  bool read_out() const { return ended_ || kept_out_ || (by_time() && cannot_end()); }
+  bool preempt_drains() const { return situation_.target.preempt_drains == Known::yes; }
   // A login or a reset that a known target answers when it has drained, and that it does not
   // refuse.
   bool can_prove() const {
@@ -287,11 +363,11 @@ class Judge {
     const bool reset = target.unit_reset_waits == Known::yes && !refused(Step::unit_reset) &&
                        (!situation_.in_cluster || situation_.unit_reset_in_cluster);
     const bool login = target.drains_on_reinstatement == Known::yes && !refused(Step::reinstate);
-    if (!survivor_) return login || reset;
-    if (!situation_.in_cluster && situation_.session_key && target.preempt_drains == Known::yes &&
+    if (!situation_.in_cluster && situation_.session_key && preempt_drains() && !kept_out_ &&
         !refused(Step::preempt)) {
       return true;
     }
+    if (!survivor_) return login || reset;
     return ended_ || cannot_end() ? reset : login || reset;
   }
   void note(Step step) {
@@ -299,7 +375,7 @@ class Judge {
     if (step == Step::unit_reset && read_out() && situation_.target.unit_reset_waits != Known::no) {
       reset_ = true;
     }
-    if (step == Step::preempt) preempted_ = true;
+    if (step == Step::preempt) preempted_ = kept_out_ = true;
   }
 
   FenceSituation situation_;
@@ -310,6 +386,7 @@ class Judge {
   bool ended_ = false;
   bool reset_ = false;
   bool preempted_ = false;
+  bool kept_out_ = false;
   std::array<int, 5> refusals_{};
 };
 

@@ -180,6 +180,7 @@ class NbdClient {
   // Vanishes: kill -9.
   void kill() { process_.kill(); }
   void pause() { process_.pause(); }
+  void end_output() { network_.shutdown_send(socket_); }
 
   // False: not all of it was taken within the time.
   bool write(nbd::Wire bytes, Duration within = 200s) {

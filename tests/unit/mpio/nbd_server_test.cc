@@ -180,6 +180,25 @@ TEST_F(NbdServerTest, DisconnectLetsWhatIsUnderWayBeAnswered) {
   EXPECT_EQ(device.seen.size(), 1u);
 }
 
+// As libnbd does.
+TEST_F(NbdServerTest, AlsoOfAClientThatEndsItsOutputWhileRequestsWait) {
+  start();
+  auto one = client();
+  device.hold = true;
+  nbd::Wire requests;
+  for (size_t i = 0; i <= kMaxNbdRequests; ++i) {
+    requests += base::Bytes(nbd::request({Command::read, i * 4096, 4096}));
+  }
+  ASSERT_TRUE(one->write(requests + nbd::request({Command::disconnect})));
+  one->end_output();
+  ASSERT_TRUE(until([&] { return device.held.size() == kMaxNbdRequests; }));
+  world.run_for(1s);
+  device.hold = false;
+  device.release_all();
+  for (size_t i = 0; i <= kMaxNbdRequests; ++i) EXPECT_EQ(one->reply().data.size(), 4096u);
+  EXPECT_TRUE(one->at_end());
+}
+
 TEST_F(NbdServerTest, DisconnectOfAnIdleClient) {
   start();
   auto one = client();

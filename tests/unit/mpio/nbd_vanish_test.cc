@@ -114,6 +114,27 @@ TEST_F(NbdVanishTest, WhatAClientWaitedWithWhenItVanishedIsDropped) {
   EXPECT_EQ(device.content[2 * kBlock], 0u);
 }
 
+// The next one asks after it has vanished: what of it lies unread in its socket would come later.
+TEST_F(NbdVanishTest, WhatAClientHadSentAndWasNotReadIsDropped) {
+  start();
+  auto gone = client();
+  auto next = client();
+  process.pause();
+  nbd::Wire many;
+  for (int i = 0; i < 48; ++i) many += base::Bytes(write_of(kOld));
+  gone->begin_write(many);
+  world.run_for(100ms);
+  gone->kill();
+  world.run_for(100ms);
+  next->begin_write(write_of(kNew));
+  world.run_for(100ms);
+  process.resume();
+  EXPECT_EQ(next->reply().error, 0u);
+  EXPECT_TRUE(holds(kNew));
+  EXPECT_TRUE(until([&] { return device.under_way == 0 && server->connections() == 1; }));
+  EXPECT_TRUE(holds(kNew)) << "an old write has landed on it";
+}
+
 TEST_F(NbdVanishTest, TheDeadWhoWaitDoNotKeepTheLivingOut) {
   start();
   vanish_with_a_write();

@@ -92,7 +92,8 @@ class ClusterScene {
     node.stopped = false;
     const MembershipSettings settings{
         .self = id, .incarnation = node.incarnation, .timers = timers_, .policy = policy_};
-    node.core = std::make_unique<Membership>(settings, node.durable, node.remembers, random_, now_);
+    node.core =
+        std::make_unique<Membership>(settings, node.durable, node.remembers, 0, random_, now_);
     node.core->set_volumes_ok(0xffff);
     tell_witness(id);
     tick(id, node.life);
@@ -246,7 +247,7 @@ class ClusterScene {
     if (effects.fence_devices) {
       ++node.fences;
       if (node.answers_fences) {
-        at_node(id, 10 * short_time(), [epoch = *effects.fence_devices](Membership& core) {
+        at_node(id, 10 * short_time(), [epoch = effects.fence_devices->epoch](Membership& core) {
           core.on_devices_fenced(epoch, false);
         });
       }

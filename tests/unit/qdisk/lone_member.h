@@ -27,7 +27,7 @@ class LoneMember {
   Decision decision;
   MembershipSettings& settings() { return settings_; }
   void start(bool remembers = true) {
-    core_.emplace(settings_, AcceptorState{.decided = decision}, remembers, random_, now_);
+    core_.emplace(settings_, AcceptorState{.decided = decision}, remembers, 0, random_, now_);
     core_->set_volumes_ok(0xffff);
   }
   Membership& core() { return *core_; }

@@ -20,6 +20,7 @@ class DurableTest : public testing::Test {
     return {{.self = 0, .policy = {.configured = NodeSet(0b111)}},
             {.decided = of_three(1)},
             remembers,
+            0,
             random_,
             now_};
   }

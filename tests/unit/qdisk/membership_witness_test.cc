@@ -22,7 +22,7 @@ TEST(MembershipWitness, AnOldWitnessThatNamesTheNewOneDoesNotVouchForIt) {
   base::SeededRandom random(1);
   const io::Instant now{seconds(1000)};
   const MembershipSettings settings{.self = 0, .policy = {.configured = NodeSet(0b11)}};
-  Membership node(settings, {.decided = of_two(1, kWitnessUuid)}, true, random, now);
+  Membership node(settings, {.decided = of_two(1, kWitnessUuid)}, true, 0, random, now);
   node.use_witness(kWitnessUuid);
   ASSERT_TRUE(node.on_tick(now).witness);
   ASSERT_TRUE(
@@ -43,7 +43,7 @@ TEST(MembershipWitness, ALeaseCountsFromBeforeTheTaskBegan) {
   base::SeededRandom random(1);
   const io::Instant now{seconds(1000)};
   const MembershipSettings settings{.self = 0, .policy = {.configured = NodeSet(0b11)}};
-  Membership node(settings, {.decided = of_two(1, kWitnessUuid)}, true, random, now);
+  Membership node(settings, {.decided = of_two(1, kWitnessUuid)}, true, 0, random, now);
   node.use_witness(kWitnessUuid);
   ASSERT_TRUE(node.on_tick(now).witness);
   node.on_tick(now + seconds(3));
@@ -57,7 +57,7 @@ TEST(MembershipWitness, ATaskThatBeganBeforeAChangeOfTheWitnessTellsNothing) {
   base::SeededRandom random(1);
   const io::Instant now{seconds(1000)};
   const MembershipSettings settings{.self = 0, .policy = {.configured = NodeSet(0b11)}};
-  Membership node(settings, {.decided = of_two(1, kWitnessUuid)}, true, random, now);
+  Membership node(settings, {.decided = of_two(1, kWitnessUuid)}, true, 0, random, now);
   node.use_witness(kWitnessUuid);
   ASSERT_TRUE(node.on_tick(now).witness);
   node.use_witness(std::nullopt);

@@ -1,0 +1,46 @@
+#pragma once
+// `holdfast quorum ...`: makes a witness and looks into one. Needs no daemon.
+
+#include <chrono>
+#include <cstdint>
+#include <iosfwd>
+#include <string>
+#include <vector>
+
+#include "common/base/random.h"
+#include "qdisk/timers.h"
+
+namespace CLI {
+class App;
+}
+
+namespace holdfast::qdisk {
+
+// Exit statuses.
+inline constexpr int kExitOk = 0;
+inline constexpr int kExitRefused = 1;  // not done; or what was looked at is no witness, or damaged
+inline constexpr int kExitUsage = 2;
+
+struct QuorumCommand {
+  enum class Verb : uint8_t { witness_format, witness_show };
+  Verb verb = Verb::witness_show;
+  bool json = false;
+  std::string device;
+  std::string cluster;
+  TimerProfile profile = TimerProfile::standard;
+  std::vector<std::string> timers;  // "lease=15s": instead of the profile's
+  bool force = false;
+  // A device that is silent for so long is given up: in all when looking, for each of some dozen
+  // requests when formatting.
+  std::chrono::milliseconds silence{2000};
+};
+
+// Adds the noun `quorum` and its verbs; parsing fills the command. Throws as CLI11 does. Returns
+// the noun: parsed() says whether it was chosen.
+CLI::App* add_quorum_commands(CLI::App& program, QuorumCommand& command);
+
+// Returns the exit status. The caller has no other thread.
+int run_quorum_command(const QuorumCommand& command, base::Random& random, std::ostream& out,
+                       std::ostream& err);
+
+}  // namespace holdfast::qdisk

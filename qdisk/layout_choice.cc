@@ -1,0 +1,69 @@
+// Which of two copies counts; names.
+
+#include <fmt/format.h>
+
+#include <utility>
+
+#include "qdisk/layout.h"
+
+namespace holdfast::qdisk {
+
+const char* to_string(Fault fault) {
+  switch (fault) {
+    case Fault::none:
+      return "nothing is wrong";
+    case Fault::magic:
+      return "no record of a witness";
+    case Fault::checksum:
+      return "wrong checksum: damaged, or of another cluster";
+    case Fault::place:
+      return "a record of another place: a write went astray";
+    case Fault::version:
+      return "written by a newer version of this program";
+    case Fault::kind:
+      return "a record of another kind";
+    case Fault::reserved:
+      return "reserved bits are set";
+    case Fault::owner:
+      return "it says to be of another node or epoch than this slot's";
+    case Fault::value:
+      return "a value is out of range";
+    case Fault::copies:
+      return "the two copies contradict each other";
+  }
+  return "unknown";
+}
+
+Decoded<Superblock> newest(const Decoded<Superblock>& a, const Decoded<Superblock>& b) {
+  for (const Decoded<Superblock>* each : {&a, &b}) {
+    if (each->fault == Fault::version) return *each;
+  }
+  if (a.valid() && b.valid()) {
+    const bool contradict = a.value->cluster != b.value->cluster ||
+                            (a.value->generation == b.value->generation && *a.value != *b.value);
+    if (contradict) return {.value = std::nullopt, .fault = Fault::copies};
+    return a.value->generation >= b.value->generation ? a : b;
+  }
+  if (a.valid() || b.valid()) return a.valid() ? a : b;
+  return a.corrupt() ? a : b;
+}
+
+Decoded<Heartbeat> newest(const Decoded<Heartbeat>& a, const Decoded<Heartbeat>& b) {
+  if (a.valid() && b.valid()) {
+    const auto age = [](const Heartbeat& h) { return std::pair(h.incarnation, h.sequence); };
+    return age(*a.value) >= age(*b.value) ? a : b;
+  }
+  if (a.valid() || b.valid()) return a.valid() ? a : b;
+  return a.corrupt() ? a : b;
+}
+
+std::string to_text(const Uuid& uuid) {
+  std::string out;
+  for (size_t i = 0; i < uuid.size(); ++i) {
+    if (i == 4 || i == 6 || i == 8 || i == 10) out += '-';
+    out += fmt::format("{:02x}", uuid[i]);
+  }
+  return out;
+}
+
+}  // namespace holdfast::qdisk

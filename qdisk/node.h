@@ -1,0 +1,135 @@
+#pragma once
+// The quorum daemon's heart: drives a Membership with the witness, the devices to be fenced, the
+// network and the local disk. Everything it needs is given to it, so that the simulator runs the
+// very same.
+
+#include <deque>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "common/base/random.h"
+#include "common/io/loop.h"
+#include "common/io/shared_block_device.h"
+#include "qdisk/device_guard.h"
+#include "qdisk/membership.h"
+#include "qdisk/state_store.h"
+#include "qdisk/transport.h"
+#include "qdisk/witness.h"
+
+namespace holdfast::qdisk {
+
+// Told what the daemon's clients must know. Calls come on the loop, never from inside a call.
+class NodeListener {
+ public:
+  virtual ~NodeListener() = default;
+  // Everything that is no member any more as of this decision: end its connections, drop what it
+  // has queued here, let end what is being executed; then call Node::quiesced(). Its state is
+  // durable.
+  virtual void on_decision(const Decision& decision) = 0;
+  // Nothing more comes: this life is over. Whatever runs by its right must end.
+  virtual void on_evicted() = 0;
+};
+
+struct NodeOptions {
+  MembershipSettings membership{};
+  Uuid cluster{};
+  NodeRecord record{};
+  bool remembers = false;
+  io::Duration fence_hold = std::chrono::seconds(15);
+};
+
+// What a device is to the cluster: the witness, or volume `volume`.
+struct GuardedDevice {
+  std::string name;
+  io::SharedBlockDevice* device = nullptr;
+  std::optional<size_t> volume;  // none: the witness
+};
+
+struct NodeServices {
+  io::Loop& loop;
+  base::Random& random;
+  Transport& transport;
+  StateStore& store;
+  NodeListener& listener;
+};
+
+class Node final : private Transport::Receiver {
+ public:
+  static base::Result<std::unique_ptr<Node>> create(const NodeServices& services,
+                                                    const NodeOptions& options,
+                                                    const std::vector<GuardedDevice>& devices);
+  Node(const Node&) = delete;
+  Node& operator=(const Node&) = delete;
+  ~Node() override;
+
+  void start();
+  void quiesced(Epoch epoch);
+  base::Result<> ask(const Change& change) { return membership_.ask(change); }
+  // Of its own will, after everything has ended. The others need not wait.
+  void leave() { membership_.stop(); }
+  void force();
+  // What is under way ends, then `closed`. Nothing is given back: a key that vanished would let the
+  // reservation go.
+  void close(io::Task closed);
+
+  const Membership& membership() const { return membership_; }
+  bool lease_valid() const { return membership_.lease_valid(services_.loop.now()); }
+  std::optional<Token> token(size_t volume) const;
+
+ private:
+  struct Guarded {
+    Node* node = nullptr;
+    GuardedDevice what;
+    std::unique_ptr<DeviceGuard> guard;
+    bool claimed = false;
+    io::Instant next_look{};
+    io::Instant lost_at{};            // when our key or the reservation was found to be gone
+    std::optional<FenceOrder> order;  // to be carried out
+    std::optional<FenceProof> proof;  // of the order's epoch
+    Epoch proved = 0;
+  };
+
+  Node(const NodeServices& services, const NodeOptions& options);
+
+  void on_heartbeat(size_t network, const Heartbeat& heartbeat) override;
+  void on_request(const Request& request) override;
+  void on_reply(NodeId from, const Reply& reply) override;
+
+  void on_tick() noexcept;
+  void take(Effects effects);
+  void save_next();
+  void carry_out(Effects& effects);
+  void run_witness(const WitnessTask& task);
+  void open_witness();
+  void tend(Guarded& guarded);
+  void claim(Guarded& guarded);
+  void fence(Guarded& guarded);
+  void look_at_proofs();
+  void look_whether_closed();
+  void note_failure(Guarded& guarded, const base::Error& error);
+  void set_reached(Guarded& guarded, bool reached);
+  bool may_claim(const Guarded& guarded) const;
+  void fold_waiting();
+  size_t witness_slots() const;
+
+  NodeServices services_;
+  const NodeOptions options_;
+  Membership membership_;
+  std::vector<std::unique_ptr<Guarded>> devices_;
+  Guarded* witness_device_ = nullptr;
+  std::unique_ptr<Witness> witness_;
+  bool witness_open_ = false;
+  uint16_t volumes_ok_ = 0;
+  io::Instant next_open_{};
+
+  std::deque<Effects> waiting_;  // to be carried out in order, each after its state is durable
+  bool saving_ = false;
+  bool closing_ = false;
+  io::Task closed_;
+  io::TimerOf<Node, &Node::on_tick> timer_{*this};
+};
+
+}  // namespace holdfast::qdisk

@@ -1,0 +1,116 @@
+#pragma once
+// A host of the simulated cluster: the product's qdisk::Node on simulated network, local disk and
+// LUNs; beside it what lives by its right: a coordinator's writes to the volume, and a virtual
+// machine that must never run twice.
+
+#include <array>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "qdisk/node.h"
+#include "tests/sim/shared_lun.h"
+#include "tests/sim/sim_loop.h"
+#include "tests/sim/world.h"
+
+namespace holdfast::sim {
+
+// What a run does wrong on purpose; some seed must notice.
+struct QuorumSabotage {
+  bool skip_verification = false;  // "verify after register" is not done
+  bool late_lease = false;         // counted from the receipt of the renewal
+  bool sighting = false;           // the time to stop counts from the last sight of the node
+  bool short_takeover = false;     // T is too short for L + K + D
+  bool pet_blindly = false;        // the watchdog is petted without a look at the lease
+  LunSabotage lun;
+};
+
+class QuorumHost;
+
+// What must never be. Owner: the simulation.
+class QuorumJudge {
+ public:
+  explicit QuorumJudge(SimWorld& world) : world_(world) {}
+  void decided(const qdisk::Decision& decision);
+  void opened(const qdisk::Token& token);
+  void landed(const qdisk::Token& token);
+  void vm_started(qdisk::NodeId node);
+  void vm_ended(qdisk::NodeId node);
+  void breach(std::string what);
+
+  const qdisk::Decision& newest() const { return decided_.rbegin()->second; }
+  bool failed() const { return !breaches_.empty(); }
+  const std::vector<std::string>& breaches() const { return breaches_; }
+  uint64_t writes = 0, epochs = 0, vm_starts = 0, terms = 0;
+
+ private:
+  SimWorld& world_;
+  std::map<qdisk::Epoch, qdisk::Decision> decided_;
+  qdisk::Token opened_{};
+  std::optional<qdisk::NodeId> vm_;
+  std::vector<std::string> breaches_;
+};
+
+// All cluster networks: messages may be lost, late, doubled; each direction is cut on its own.
+struct QuorumNet {
+  static constexpr size_t kHosts = 8;
+  std::array<std::array<std::array<bool, kHosts>, kHosts>, qdisk::kMaxNetworks> cut{};
+  uint32_t loss_per_million = 0;
+  uint32_t double_per_million = 0;
+  Duration delay_max = std::chrono::milliseconds(5);
+  std::array<QuorumHost*, kHosts> hosts{};
+};
+
+struct QuorumCluster {
+  SimWorld& world;
+  QuorumJudge& judge;
+  QuorumNet net;
+  SharedLun& witness;
+  SharedLun& volume;
+  qdisk::Uuid uuid{};
+  qdisk::Timers timers{};
+  qdisk::VoterPolicy policy{};
+  QuorumSabotage sabotage;
+  qdisk::Decision founded;
+};
+
+class QuorumHost {
+ public:
+  QuorumHost(QuorumCluster& cluster, qdisk::NodeId id);
+  ~QuorumHost();
+
+  // A new life after a boot, or where its state was lost; else only the daemon was restarted.
+  void start(bool new_life);
+  void kill();  // power off: everything on it ends
+  void lose_state();
+  void pause(Duration time);
+  void cut_witness(bool cut);
+  void cut_volume(bool cut);
+  // Ends the virtual machine and the writes, then gives the volume to another.
+  void hand_over(qdisk::NodeId to);
+  bool up() const { return stack_ != nullptr; }
+  bool remembers() const { return remembers_; }
+  bool settled() const;  // a member with a lease
+  bool works() const;    // coordinates, and its writes land
+  const qdisk::Node* node() const;
+  std::string describe() const;
+
+ private:
+  friend class HostStack;
+  void watchdog_petted();
+  void end_vm();
+
+  QuorumCluster& cluster_;
+  const qdisk::NodeId id_;
+  qdisk::NodeRecord stored_;  // on its local disk
+  bool remembers_ = true;
+  qdisk::Incarnation incarnation_ = 0;
+  std::shared_ptr<class HostStack> stack_;
+  SimProcess* process_ = nullptr;
+  bool witness_cut_ = false, volume_cut_ = false;
+  bool vm_runs_ = false;
+  uint64_t pets_ = 0;
+  int64_t clock_ppm_ = 0;
+};
+
+}  // namespace holdfast::sim
