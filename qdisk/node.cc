@@ -45,7 +45,7 @@ base::Result<std::unique_ptr<Node>> Node::create(const NodeServices& services,
 Node::Node(const NodeServices& services, const NodeOptions& options)
     : services_(services),
       options_(options),
-      membership_(options.membership, options.record.acceptor, options.remembers,
+      membership_(options.membership, options.record.acceptor, options.record.remembers,
                   options.record.fenced, services.random, services.loop.now()) {}
 
 Node::~Node() {
@@ -63,6 +63,13 @@ std::optional<Token> Node::token(size_t volume) const {
 }
 
 void Node::quiesced(Epoch epoch) { membership_.on_quiesced(epoch); }
+
+// Durable before anybody hears of it: the effects that tell wait for it.
+void Node::leave() {
+  left_ = true;
+  membership_.stop();
+  take({.persist = true});
+}
 
 void Node::force() { take(membership_.force(services_.loop.now())); }
 
@@ -124,7 +131,10 @@ void Node::save_next() {
     saving_ = true;
     const size_t covered = waiting_.size();
     const NodeRecord record{.acceptor = membership_.acceptor_state(),
-                            .fenced = membership_.fenced()};
+                            .remembers = membership_.remembers(),
+                            .fenced = membership_.fenced(),
+                            .incarnation = options_.membership.incarnation,
+                            .ended = membership_.evicted() || left_};
     services_.store.save(record, [this, covered](base::Result<> result) noexcept {
       saving_ = false;
       if (!result) {

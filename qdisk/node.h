@@ -36,8 +36,7 @@ class NodeListener {
 struct NodeOptions {
   MembershipSettings membership{};
   Uuid cluster{};
-  NodeRecord record{};
-  bool remembers = false;
+  NodeRecord record{};  // as it was last saved; whoever gives it has decided on the incarnation
   io::Duration fence_hold = std::chrono::seconds(15);
 };
 
@@ -69,7 +68,7 @@ class Node final : private Transport::Receiver {
   void quiesced(Epoch epoch);
   base::Result<> ask(const Change& change) { return membership_.ask(change); }
   // Of its own will, after everything has ended. The others need not wait.
-  void leave() { membership_.stop(); }
+  void leave();
   void force();
   // What is under way ends, then `closed`. Nothing is given back: a key that vanished would let the
   // reservation go.
@@ -127,6 +126,7 @@ class Node final : private Transport::Receiver {
 
   std::deque<Effects> waiting_;  // to be carried out in order, each after its state is durable
   bool saving_ = false;
+  bool left_ = false;
   bool closing_ = false;
   io::Task closed_;
   io::TimerOf<Node, &Node::on_tick> timer_{*this};

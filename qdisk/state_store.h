@@ -11,7 +11,14 @@ namespace holdfast::qdisk {
 
 struct NodeRecord {
   AcceptorState acceptor;
+  // Without it the state was learnt by a life that has lost its own: what was promised is not in
+  // it.
+  bool remembers = false;
   Epoch fenced = 0;
+  // The life that wrote this, and whether it is over: evicted, or ended of its own will. The others
+  // count on it that it does nothing more, so a start after that is a new life, as after a boot.
+  Incarnation incarnation = 0;
+  bool ended = false;
   bool operator==(const NodeRecord&) const = default;
 };
 

@@ -82,7 +82,6 @@ class HostStack final : public qdisk::NodeListener,
                                                     .reservation_key = key()},
                                      .cluster = cluster_.uuid,
                                      .record = host_.stored_,
-                                     .remembers = host_.remembers_,
                                      .fence_hold = 7s};
     node_ = qdisk::Node::create({loop_, random_, *this, *this, *this}, options,
                                 {{.name = "witness", .device = &witness_, .volume = {}},
@@ -134,7 +133,6 @@ class HostStack final : public qdisk::NodeListener,
     cluster_.judge.decided(decision);
     cluster_.world.trace("node {}: epoch {} members {:x}", host_.id_,
                          qdisk::count_of(decision.epoch), decision.members().bits());
-    if (decision.has_member(host_.id_, host_.incarnation_)) host_.remembers_ = true;
     if (decision.volumes[0].coordinator != host_.id_) host_.end_vm();
     node_->quiesced(decision.epoch);
   }
@@ -299,6 +297,7 @@ class HostStack final : public qdisk::NodeListener,
 
 QuorumHost::QuorumHost(QuorumCluster& cluster, NodeId id) : cluster_(cluster), id_(id) {
   stored_.acceptor.decided = cluster.founded;
+  stored_.remembers = true;
   cluster.net.hosts[id] = this;
   clock_ppm_ = static_cast<int64_t>(cluster.world.random().below(801)) - 400;
   start(true);
@@ -332,10 +331,7 @@ void QuorumHost::kill() {
   SimProcess::bury(std::exchange(stack_, nullptr));
 }
 
-void QuorumHost::lose_state() {
-  stored_ = {};
-  remembers_ = false;
-}
+void QuorumHost::lose_state() { stored_ = {}; }
 
 void QuorumHost::pause(Duration time) {
   if (!up()) return;
@@ -405,7 +401,7 @@ std::string QuorumHost::describe() const {
       id_, incarnation_, qdisk::count_of(decision.epoch), decision.members().bits(),
       decision.voters.bits(), decision.witness_votes ? "+W" : "", membership.is_member(),
       found->lease_valid(), qdisk::count_of(membership.fenced()), decision.volumes[0].coordinator,
-      remembers_, vm_runs_);
+      stored_.remembers, vm_runs_);
 }
 
 }  // namespace holdfast::sim

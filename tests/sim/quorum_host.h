@@ -89,7 +89,7 @@ class QuorumHost {
   // Ends the virtual machine and the writes, then gives the volume to another.
   void hand_over(qdisk::NodeId to);
   bool up() const { return stack_ != nullptr; }
-  bool remembers() const { return remembers_; }
+  bool remembers() const { return stored_.remembers; }
   bool settled() const;  // a member with a lease
   bool works() const;    // coordinates, and its writes land
   const qdisk::Node* node() const;
@@ -103,7 +103,6 @@ class QuorumHost {
   QuorumCluster& cluster_;
   const qdisk::NodeId id_;
   qdisk::NodeRecord stored_;  // on its local disk
-  bool remembers_ = true;
   qdisk::Incarnation incarnation_ = 0;
   std::shared_ptr<class HostStack> stack_;
   SimProcess* process_ = nullptr;
