@@ -21,9 +21,10 @@ void QuorumJudge::breach(std::string what) {
 }
 
 void QuorumJudge::decided(const Decision& decision) {
-  const auto [known, is_new] = decided_.try_emplace(decision.epoch, decision);
+  const auto [known, is_new] =
+      decided_.try_emplace(decision.epoch, Decided{decision, world_.now()});
   if (is_new) ++epochs;
-  if (known->second != decision) {
+  if (known->second.value != decision) {
     breach(fmt::format("two values for epoch {}", qdisk::count_of(decision.epoch)));
   }
 }
@@ -39,6 +40,16 @@ void QuorumJudge::landed(const Token& token) {
   if (token.term < opened_.term) {
     breach(
         fmt::format("a write of term {} landed after term {} had begun", token.term, opened_.term));
+  }
+}
+
+void QuorumJudge::leased(const qdisk::Life& life, qdisk::Epoch epoch, std::optional<Duration> until,
+                         std::optional<Duration> confirmed_at, Duration length) {
+  for (auto each = decided_.upper_bound(epoch); each != decided_.end(); ++each) {
+    const auto& [value, at] = each->second;
+    if (value.has_member(life.node, life.incarnation)) continue;
+    if (until && *until > at + length + length / 1000) breach("a lease from after an eviction");
+    if (confirmed_at && *confirmed_at > at + 1us) breach("confirmed after an eviction");
   }
 }
 
@@ -133,13 +144,16 @@ class HostStack final : public qdisk::NodeListener,
     cluster_.judge.decided(decision);
     cluster_.world.trace("node {}: epoch {} members {:x}", host_.id_,
                          qdisk::count_of(decision.epoch), decision.members().bits());
-    if (decision.volumes[0].coordinator != host_.id_) host_.end_vm();
+    // A coordinator that hands over has ended it before.
+    if (decision.volumes[0].coordinator != host_.id_ && !cluster_.kills_hang) host_.end_vm();
     node_->quiesced(decision.epoch);
   }
   void on_evicted() override {
     cluster_.world.trace("node {}: evicted", host_.id_);
-    host_.end_vm();
     evicted_ = true;
+    // Then the watchdog, which nobody pets any more, ends it.
+    if (cluster_.kills_hang && host_.vm_runs_) return;
+    host_.end_vm();
     // In this turn the node is still in use.
     cluster_.world.after(500ms, [host = &host_, self = this] {
       if (host->stack_.get() == self) {
@@ -157,7 +171,9 @@ class HostStack final : public qdisk::NodeListener,
   SharedLunDevice& data() { return data_; }
   bool evicted() const { return evicted_; }
   Duration last_write() const { return last_write_; }
+  // What cannot be ended is not handed over.
   void hand_over(NodeId to) {
+    if (cluster_.kills_hang && host_.vm_runs_) return;
     handing_to_ = to;
     host_.end_vm();
   }
@@ -178,7 +194,8 @@ class HostStack final : public qdisk::NodeListener,
     if (world.chance(net.loss_per_million)) return;
     const int copies = world.chance(net.double_per_million) ? 2 : 1;
     for (int i = 0; i < copies; ++i) {
-      world.after(world.between(50us, net.delay_max), [this, to, deliver] {
+      const Duration most = world.chance(net.slow_per_million) ? net.slow_max : net.delay_max;
+      world.after(world.between(50us, most), [this, to, deliver] {
         HostStack* stack = cluster_.net.hosts[to]->stack_.get();
         if (stack == nullptr) return;
         stack->loop_.post([stack, deliver]() noexcept {
@@ -199,12 +216,24 @@ class HostStack final : public qdisk::NodeListener,
     loop_.start(timer_, 20ms);
     if (evicted_) return;
     const bool lease = node_->lease_valid();
+    tell_lease();
     const bool ample = node_->membership().lease_ample(loop_.now());
     if (ample || cluster_.sabotage.pet_blindly) host_.watchdog_petted();
-    if (!lease) host_.end_vm();
+    if (!lease && !cluster_.kills_hang) host_.end_vm();
     tend_data();
     write();
     tend_vm();
+  }
+
+  void tell_lease() {
+    const auto& membership = node_->membership();
+    if (!membership.is_member()) return;
+    const auto world_time = [this](std::optional<io::Instant> local) {
+      return local ? std::optional(loop_.process().to_world(*local)) : std::nullopt;
+    };
+    cluster_.judge.leased({host_.id_, host_.incarnation_}, membership.decision().epoch,
+                          world_time(membership.lease_until()),
+                          world_time(membership.confirmed_at()), cluster_.timers.lease);
   }
 
   // The data path registers with the node's key, and again after a loss only when a majority has
@@ -325,6 +354,7 @@ void QuorumHost::start(bool new_life) {
 
 void QuorumHost::kill() {
   cluster_.world.trace("node {}: ends", id_);
+  if (cluster_.sabotage.lun.unregister) stack_->volume().unregister();
   end_vm();
   ++pets_;
   process_->kill();

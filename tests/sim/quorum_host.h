@@ -34,18 +34,25 @@ class QuorumJudge {
   void decided(const qdisk::Decision& decision);
   void opened(const qdisk::Token& token);
   void landed(const qdisk::Token& token);
+  // Whoever is left out by a decision cannot have a lease, or a confirmation, from after it.
+  void leased(const qdisk::Life& life, qdisk::Epoch epoch, std::optional<Duration> until,
+              std::optional<Duration> confirmed_at, Duration length);
   void vm_started(qdisk::NodeId node);
   void vm_ended(qdisk::NodeId node);
   void breach(std::string what);
 
-  const qdisk::Decision& newest() const { return decided_.rbegin()->second; }
+  const qdisk::Decision& newest() const { return decided_.rbegin()->second.value; }
   bool failed() const { return !breaches_.empty(); }
   const std::vector<std::string>& breaches() const { return breaches_; }
   uint64_t writes = 0, epochs = 0, vm_starts = 0, terms = 0;
 
  private:
   SimWorld& world_;
-  std::map<qdisk::Epoch, qdisk::Decision> decided_;
+  struct Decided {
+    qdisk::Decision value;
+    Duration at;  // when the first node knew it
+  };
+  std::map<qdisk::Epoch, Decided> decided_;
   qdisk::Token opened_{};
   std::optional<qdisk::NodeId> vm_;
   std::vector<std::string> breaches_;
@@ -57,7 +64,9 @@ struct QuorumNet {
   std::array<std::array<std::array<bool, kHosts>, kHosts>, qdisk::kMaxNetworks> cut{};
   uint32_t loss_per_million = 0;
   uint32_t double_per_million = 0;
+  uint32_t slow_per_million = 0;  // take up to slow_max
   Duration delay_max = std::chrono::milliseconds(5);
+  Duration slow_max = std::chrono::seconds(5);
   std::array<QuorumHost*, kHosts> hosts{};
 };
 
@@ -72,6 +81,8 @@ struct QuorumCluster {
   qdisk::VoterPolicy policy{};
   QuorumSabotage sabotage;
   qdisk::Decision founded;
+  // Whatever is to be ended goes on, as a process that hangs in the kernel: only a watchdog helps.
+  bool kills_hang = false;
 };
 
 class QuorumHost {

@@ -96,7 +96,7 @@ void QuorumSimulation::set_up() {
   const auto count = static_cast<NodeId>(2 + world_.random().below(4));
   cluster_.uuid = {1, 2, 3};
   cluster_.timers = qdisk::timers_of(qdisk::TimerProfile::lan_fast);
-  if (cluster_.sabotage.short_takeover) cluster_.timers.takeover = qdisk::Milliseconds(2'000);
+  if (cluster_.sabotage.short_takeover) cluster_.timers.takeover = 100ms;
   use_witness_ = count == 2 || !maybe(4);
   cluster_.policy.mode =
       use_witness_ ? qdisk::QuorumMode::node_and_disk_majority : qdisk::QuorumMode::node_majority;
@@ -108,6 +108,8 @@ void QuorumSimulation::set_up() {
   first.volumes[0] = {.coordinator = 0, .term = 1};
   qdisk::choose_voters(first, first, cluster_.policy, true);
   format_witness();
+  cluster_.kills_hang = maybe(3);
+  cluster_.net.slow_per_million = maybe(2) ? 0 : 5'000;
   for (SharedLun* lun : {&witness_, &volume_}) {
     lun->options().aptpl = !maybe(3);
     lun->options().delay_max = std::chrono::microseconds(100 << world_.random().below(6));

@@ -192,7 +192,7 @@ void SharedLunDevice::write(io::BlockRequest& request, uint64_t id, Duration tim
   });
   if (cut_ && world_.chance(500'000)) return;  // it did not leave the host
   command->answer = [this, id, lost, command = std::weak_ptr(command)](int32_t result) {
-    if (result == -EBADE && sabotage_.requeue && loop_.alive()) {
+    if (result == -EBADE && sabotage_.requeue) {
       // The fault that this is to show: the write comes back to life.
       world_.after(2us, [this, again = std::make_shared<SharedLun::Command>(*command.lock())] {
         lun_.keys_[nexus_] = key_;
@@ -290,10 +290,6 @@ void SharedLunDevice::reserve(ReservationType type, Done done) {
 }
 
 void SharedLunDevice::preempt_and_abort(uint64_t victim, ReservationType type, Done done) {
-  if (sabotage_.keep_own_life && own_key_ && own_key_(victim)) {
-    std::erase_if(lun_.keys_, [&](const auto& each) { return each.second == victim; });
-    return answer_soon(std::move(done), {});
-  }
   auto shared = std::make_shared<Done>(std::move(done));
   const auto reply = [this, shared](base::Result<> result) {
     if (!loop_.alive()) return SimProcess::bury(shared);
@@ -317,6 +313,7 @@ void SharedLunDevice::preempt_and_abort(uint64_t victim, ReservationType type, D
       lun_.holder_ = nexus_;
       lun_.type_ = type;
     }
+    if (sabotage_.keep_own_life && own_key_ && own_key_(victim)) return reply({});
     lun_.abort_of(removed, [reply] { reply({}); });
   });
 }
