@@ -141,6 +141,7 @@ Effects Membership::on_heartbeat(size_t network, const Heartbeat& heartbeat, io:
 Effects Membership::on_request(const Request& request, io::Instant now) {
   Effects effects;
   if (evicted_ || request.from >= kMaxNodes || request.from == settings_.self) return effects;
+  view_.on_contact(request.from, now);
   learn(request.decided, now, effects);
   // Also where this node remembers nothing: what has been decided stays so, whoever tells it. Yet
   // it makes no promises.
@@ -155,6 +156,7 @@ Effects Membership::on_request(const Request& request, io::Instant now) {
 Effects Membership::on_reply(NodeId from, const Reply& reply, io::Instant now) {
   Effects effects;
   if (evicted_ || from >= kMaxNodes || reply.incarnation != settings_.incarnation) return effects;
+  view_.on_contact(from, now);
   take_reply(from, reply, now, effects);
   return effects;
 }

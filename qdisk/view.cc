@@ -26,6 +26,11 @@ void View::on_network(size_t network, const Heartbeat& heartbeat, io::Instant no
   take(peer, heartbeat);
 }
 
+void View::on_contact(NodeId node, io::Instant now) {
+  ASSERT(node < kMaxNodes);
+  if (peers_[node].newest) peers_[node].net_at[0] = now;
+}
+
 void View::on_disk(const Heartbeat& heartbeat, io::Instant now) {
   if (heartbeat.node >= kMaxNodes || heartbeat.node == self_) return;
   Peer& peer = peers_[heartbeat.node];

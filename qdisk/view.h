@@ -19,6 +19,9 @@ class View {
   View(NodeId self, const Timers& timers) : self_(self), timers_(timers) {}
 
   void on_network(size_t network, const Heartbeat& heartbeat, io::Instant now);
+  // Any other message of the node: it is heard, whatever keeps its heartbeats away (a firewall that
+  // lets only one of two connections through).
+  void on_contact(NodeId node, io::Instant now);
   // As read from the witness at `now`. Two successful reads with different sequences show life; one
   // shows nothing, as it may be years old.
   void on_disk(const Heartbeat& heartbeat, io::Instant now);

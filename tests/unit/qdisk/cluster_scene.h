@@ -104,6 +104,8 @@ class ClusterScene {
   }
   // What `from` sends to `to` is lost, on all networks.
   void cut(NodeId from, NodeId to, bool is_cut = true) { cut_[from][to] = is_cut; }
+  // No heartbeat reaches it; everything else does.
+  void deafen(NodeId id) { deaf_.add(id); }
   void cut_both(NodeId a, NodeId b, bool is_cut = true) {
     cut(a, b, is_cut);
     cut(b, a, is_cut);
@@ -235,7 +237,7 @@ class ClusterScene {
     }
     if (effects.heartbeat) {
       for (NodeId to = 0; to < nodes_.size(); ++to) {
-        if (to == id) continue;
+        if (to == id || deaf_.has(to)) continue;
         for (size_t network = 0; network < kMaxNetworks; ++network) {
           send(id, to, [this, to, network, sent = *effects.heartbeat](Membership& core) {
             take(to, core.on_heartbeat(network, sent, now_));
@@ -335,6 +337,7 @@ class ClusterScene {
   std::map<std::pair<io::Instant, uint64_t>, std::function<void()>> events_;
   uint64_t events_made_ = 0;
   std::array<std::array<bool, kMaxNodes>, kMaxNodes> cut_{};
+  NodeSet deaf_;
   uint64_t loss_percent_ = 0;
   uint64_t late_percent_ = 0;
   bool decisions_first_ = false;

@@ -79,6 +79,16 @@ TEST(Membership, OneWayLossOfTheNetworkIsALoss) {
   EXPECT_EQ(scene.breach(), "");
 }
 
+// A firewall may let a node's own connections through and those of the others to it not.
+TEST(Membership, ANodeThatGetsAnswersButNoHeartbeatsEvictsNobody) {
+  ClusterScene scene(3, kNodes);
+  scene.run(seconds(5));
+  scene.deafen(0);
+  scene.run(seconds(60));
+  EXPECT_THAT(scene.leased(), ElementsAre(0, 1, 2));
+  EXPECT_EQ(scene.epochs(), 1U);
+}
+
 TEST(Membership, ANodeThatOnlySomeHearIsOut) {
   ClusterScene scene(3, kNodes);
   scene.run(seconds(5));
