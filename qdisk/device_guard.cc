@@ -50,12 +50,13 @@ void DeviceGuard::ended(base::Result<> result) {
 
 void DeviceGuard::hold_proves() {
   for (const Life& life : order_.lives) ended_.try_emplace(life, FenceProof::timed);
-  const bool unknown = order_.unknown_until > unknown_ended_;
   unknown_ended_ = std::max(unknown_ended_, order_.unknown_until);
-  finish_fence(unknown);
+  finish_fence();
 }
 
-void DeviceGuard::finish_fence(bool timed) {
+void DeviceGuard::finish_fence() {
+  // No key says that all of those who are unknown were there to be removed.
+  bool timed = order_.unknown_until != 0;
   for (const Life& life : order_.lives) timed |= ended_.at(life) == FenceProof::timed;
   LOG_INFO("qdisk", "fenced: device={} epoch={} lives={} proof={}", settings_.name,
            count_of(order_.epoch), order_.lives.size(), timed ? "timed" : "drained");

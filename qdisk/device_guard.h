@@ -71,7 +71,7 @@ class DeviceGuard {
   void after_victims();
   void on_hold_over() noexcept;
   void hold_proves();
-  void finish_fence(bool timed = false);
+  void finish_fence();
   bool is_victim(const Life& life) const;
   bool foreign(const io::ReservationState& state) const;
 
