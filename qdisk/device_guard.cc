@@ -60,8 +60,6 @@ void DeviceGuard::finish_fence() {
   for (const Life& life : order_.lives) timed |= ended_.at(life) == FenceProof::timed;
   LOG_INFO("qdisk", "fenced: device={} epoch={} lives={} proof={}", settings_.name,
            count_of(order_.epoch), order_.lives.size(), timed ? "timed" : "drained");
-  // Only the lives of the current order can come again.
-  std::erase_if(ended_, [this](const auto& each) { return !has(order_.lives, each.first); });
   busy_ = false;
   auto fenced = std::exchange(fenced_, nullptr);
   fenced(timed ? FenceProof::timed : FenceProof::drained);
@@ -168,6 +166,8 @@ void DeviceGuard::fence(const FenceOrder& order, Fenced fenced) {
   busy_ = true;
   fenced_ = std::move(fenced);
   order_ = order;
+  // Only the lives of the current order can come again.
+  std::erase_if(ended_, [this](const auto& each) { return !has(order_.lives, each.first); });
   rounds_ = 0;
   if (without_reservations_) {
     loop_.start(hold_, settings_.takeover + settings_.hold);
@@ -178,8 +178,10 @@ void DeviceGuard::fence(const FenceOrder& order, Fenced fenced) {
 
 bool DeviceGuard::is_victim(const Life& life) const {
   if (members_.has_member(life.node, life.incarnation)) return false;
-  return has(order_.lives, life) || order_.unknown_until > unknown_ended_ ||
-         !has(order_.joining, life);
+  if (has(order_.lives, life) || !has(order_.joining, life)) return true;
+  // It may have been a member in an epoch that is not known here: once is enough, then it registers
+  // again and waits to be admitted.
+  return order_.unknown_until > unknown_ended_ && !ended_.contains(life);
 }
 
 void DeviceGuard::fence_step(const ReservationState& state) {
