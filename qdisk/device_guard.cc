@@ -36,6 +36,11 @@ DeviceGuard::~DeviceGuard() {
   loop_.stop(hold_);
 }
 
+void DeviceGuard::stop() {
+  stopping_ = true;
+  if (hold_.armed()) loop_.start(hold_, io::Duration::zero());
+}
+
 // Every call ends here.
 void DeviceGuard::ended(base::Result<> result) {
   busy_ = false;
@@ -66,12 +71,14 @@ void DeviceGuard::finish_fence() {
 }
 
 void DeviceGuard::read(std::move_only_function<void(const ReservationState&) noexcept> got) {
-  if (stopping_) return ended(base::fail(Errc::cancelled, "the daemon ends"));
-  device_.read_reservations(
-      [this, got = std::move(got)](base::Result<ReservationState> state) mutable noexcept {
-        if (!state) return ended(std::unexpected(state.error()));
-        got(*state);
-      });
+  const auto cancelled = base::fail(Errc::cancelled, "the daemon ends");
+  if (stopping_) return ended(cancelled);
+  device_.read_reservations([this, cancelled, got = std::move(got)](
+                                base::Result<ReservationState> state) mutable noexcept {
+    if (stopping_) return ended(cancelled);
+    if (!state) return ended(std::unexpected(state.error()));
+    got(*state);
+  });
 }
 
 // Of another kind, or held by what is no node of this cluster: others use this device.
@@ -220,7 +227,7 @@ void DeviceGuard::after_victims() {
 }
 
 void DeviceGuard::on_hold_over() noexcept {
-  if (without_reservations_) return hold_proves();
+  if (without_reservations_ && !stopping_) return hold_proves();
   // Still in force, and nobody of them has come back?
   read([this](const ReservationState& state) noexcept {
     const bool back = std::ranges::any_of(state.keys, [this](uint64_t key) {
