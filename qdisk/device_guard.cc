@@ -36,6 +36,11 @@ DeviceGuard::~DeviceGuard() {
   loop_.stop(hold_);
 }
 
+void DeviceGuard::stop() {
+  stopping_ = true;
+  if (hold_.armed()) loop_.start(hold_, io::Duration::zero());
+}
+
 // Every call ends here.
 void DeviceGuard::ended(base::Result<> result) {
   busy_ = false;
@@ -50,29 +55,30 @@ void DeviceGuard::ended(base::Result<> result) {
 
 void DeviceGuard::hold_proves() {
   for (const Life& life : order_.lives) ended_.try_emplace(life, FenceProof::timed);
-  const bool unknown = order_.unknown_until > unknown_ended_;
   unknown_ended_ = std::max(unknown_ended_, order_.unknown_until);
-  finish_fence(unknown);
+  finish_fence();
 }
 
-void DeviceGuard::finish_fence(bool timed) {
+void DeviceGuard::finish_fence() {
+  // No key says that all of those who are unknown were there to be removed.
+  bool timed = order_.unknown_until != 0;
   for (const Life& life : order_.lives) timed |= ended_.at(life) == FenceProof::timed;
   LOG_INFO("qdisk", "fenced: device={} epoch={} lives={} proof={}", settings_.name,
            count_of(order_.epoch), order_.lives.size(), timed ? "timed" : "drained");
-  // Only the lives of the current order can come again.
-  std::erase_if(ended_, [this](const auto& each) { return !has(order_.lives, each.first); });
   busy_ = false;
   auto fenced = std::exchange(fenced_, nullptr);
   fenced(timed ? FenceProof::timed : FenceProof::drained);
 }
 
 void DeviceGuard::read(std::move_only_function<void(const ReservationState&) noexcept> got) {
-  if (stopping_) return ended(base::fail(Errc::cancelled, "the daemon ends"));
-  device_.read_reservations(
-      [this, got = std::move(got)](base::Result<ReservationState> state) mutable noexcept {
-        if (!state) return ended(std::unexpected(state.error()));
-        got(*state);
-      });
+  const auto cancelled = base::fail(Errc::cancelled, "the daemon ends");
+  if (stopping_) return ended(cancelled);
+  device_.read_reservations([this, cancelled, got = std::move(got)](
+                                base::Result<ReservationState> state) mutable noexcept {
+    if (stopping_) return ended(cancelled);
+    if (!state) return ended(std::unexpected(state.error()));
+    got(*state);
+  });
 }
 
 // Of another kind, or held by what is no node of this cluster: others use this device.
@@ -167,6 +173,8 @@ void DeviceGuard::fence(const FenceOrder& order, Fenced fenced) {
   busy_ = true;
   fenced_ = std::move(fenced);
   order_ = order;
+  // Only the lives of the current order can come again.
+  std::erase_if(ended_, [this](const auto& each) { return !has(order_.lives, each.first); });
   rounds_ = 0;
   if (without_reservations_) {
     loop_.start(hold_, settings_.takeover + settings_.hold);
@@ -177,8 +185,10 @@ void DeviceGuard::fence(const FenceOrder& order, Fenced fenced) {
 
 bool DeviceGuard::is_victim(const Life& life) const {
   if (members_.has_member(life.node, life.incarnation)) return false;
-  return has(order_.lives, life) || order_.unknown_until > unknown_ended_ ||
-         !has(order_.joining, life);
+  if (has(order_.lives, life) || !has(order_.joining, life)) return true;
+  // It may have been a member in an epoch that is not known here: once is enough, then it registers
+  // again and waits to be admitted.
+  return order_.unknown_until > unknown_ended_ && !ended_.contains(life);
 }
 
 void DeviceGuard::fence_step(const ReservationState& state) {
@@ -217,7 +227,7 @@ void DeviceGuard::after_victims() {
 }
 
 void DeviceGuard::on_hold_over() noexcept {
-  if (without_reservations_) return hold_proves();
+  if (without_reservations_ && !stopping_) return hold_proves();
   // Still in force, and nobody of them has come back?
   read([this](const ReservationState& state) noexcept {
     const bool back = std::ranges::any_of(state.keys, [this](uint64_t key) {

@@ -58,8 +58,9 @@ class DeviceGuard {
   // Is our key there, and a reservation? Errc::permission: no. A target that was restarted may have
   // forgotten both.
   void check(Done done);
-  // Nothing further is begun; what is under way answers, then busy() is false.
-  void stop() { stopping_ = true; }
+  // Nothing further is begun, and no hold is waited for; what the device has under way answers,
+  // then busy() is false.
+  void stop();
 
  private:
   void read(std::move_only_function<void(const io::ReservationState&) noexcept> got);
@@ -71,7 +72,7 @@ class DeviceGuard {
   void after_victims();
   void on_hold_over() noexcept;
   void hold_proves();
-  void finish_fence(bool timed = false);
+  void finish_fence();
   bool is_victim(const Life& life) const;
   bool foreign(const io::ReservationState& state) const;
 

@@ -51,7 +51,8 @@ struct FenceOrder {
   std::vector<Life> lives;  // who has left since the last fence
   // ... and others, of whom this node does not know, until this epoch; 0: none.
   Epoch unknown_until = 0;
-  // Who wants to join: their keys stay, unless they are among the lives.
+  // Who wants to join: their keys stay, unless they are among the lives. Where some are unknown,
+  // they are removed once.
   std::vector<Life> joining;
   bool operator==(const FenceOrder&) const = default;
 };

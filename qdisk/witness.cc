@@ -76,7 +76,7 @@ void Witness::run(const WitnessTask& task, size_t slots, Done done) {
   result_ = {};
   deadline_ = loop_.now() + io_limit_;
   if (waiting_for_ghosts_) return fail(-EBUSY);
-  step_ = Step::decided;
+  step_ = Step::look;
   next();
 }
 
@@ -97,6 +97,10 @@ bool Witness::begin(Step step) {
   const auto sector = MutableSector(out.first(kRecordBytes));
   const Uuid& cluster = superblock_.cluster;
   switch (step) {
+    case Step::look:
+      if (task_.decided.epoch <= ring_epoch_) return false;
+      read(decided_offset(task_.decided.epoch), kSlotBytes);
+      return true;
     case Step::decided:
       if (task_.decided.epoch <= ring_epoch_) return false;
       std::ranges::fill(out, uint8_t{0});
@@ -178,7 +182,7 @@ void Witness::on_done(int32_t result) noexcept {
 void Witness::fail(int32_t result) {
   if (opening_) return on_superblock(result);
   fenced_ = result == -EBADE;
-  const bool wrote = step_ <= Step::ballot && result != -EBUSY;
+  const bool wrote = step_ >= Step::decided && step_ <= Step::ballot && result != -EBUSY;
   busy_ = false;
   if (wrote) wait_for_ghosts();
   auto done = std::exchange(done_, nullptr);
@@ -198,6 +202,13 @@ void Witness::wait_for_ghosts() {
 
 void Witness::take(Step step) {
   switch (step) {
+    case Step::look:
+      // Decisions of one slot may be a round of the ring apart, or a forced one between them. One
+      // that is damaged is written anew.
+      take_decided(buffer_.first(kSlotBytes),
+                   (decided_offset(task_.decided.epoch) - kDecidedArea) / kSlotBytes);
+      if (result_.decided.epoch >= task_.decided.epoch) ring_epoch_ = result_.decided.epoch;
+      return;
     case Step::decided:
       ring_epoch_ = task_.decided.epoch;
       return;
@@ -225,7 +236,7 @@ void Witness::take(Step step) {
       }
       return;
     case Step::read_decided:
-      result_.decided = task_.decided;
+      if (task_.decided.epoch > result_.decided.epoch) result_.decided = task_.decided;
       // A later decision may have lain there.
       result_.unreadable |= !take_decided(
           buffer_.first(kSlotBytes), (decided_offset(ring_epoch_ + 1) - kDecidedArea) / kSlotBytes);

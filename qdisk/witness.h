@@ -1,6 +1,7 @@
 #pragma once
 // The witness LUN as an acceptor: carries out a WitnessTask, one write after the other, each
-// durable before the next, then reads what the others have written. docs/qdisk-format.md.
+// durable before the next, then reads what the others have written. docs/qdisk-format.md. A
+// decision is written unless its slot holds a later one.
 //
 // A write that was given up may still land, and would undo a newer one of ours: before the next
 // task writes anything, the device has to answer that no such ghost is left.
@@ -45,6 +46,7 @@ class Witness {
 
  private:
   enum class Step : uint8_t {
+    look,  // whether the decision's slot holds a later one
     decided,
     heartbeat,
     ballot,
