@@ -172,6 +172,7 @@ void SessionKeys::leave(Path& path) {
   client_.add([this, &path, session]() noexcept {
     const auto over = [this, &path, session](const char* why) noexcept {
       if (!good(why)) {
+        left_behind_.insert(path.settings().session.login.isid);
         LOG_INFO(kLog, "{}: path {}: its key stays at the unit: {}", path.settings().device,
                  path.settings().name, why);
       }
@@ -180,7 +181,6 @@ void SessionKeys::leave(Path& path) {
     };
     if (!is_up(path, session)) return over("the session has ended");
     if (must_stay()) {
-      left_behind_.insert(path.settings().session.login.isid);
       return over("it keeps out what a dead session may have left; the next start removes it");
     }
     sweep(path, [this, &path, over](const char*) mutable noexcept { give_back(path, over); });

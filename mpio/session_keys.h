@@ -48,7 +48,8 @@ class SessionKeys {
 
   // Was the reservation in force when it was last looked for? Empty: no path has asked yet.
   std::optional<bool> in_force() const { return in_force_; }
-  // Of sessions whose keys stayed at the unit after they left it: the next process removes them.
+  // Of sessions whose keys stayed, or may have stayed, at the unit after they left it: the next
+  // process removes them.
   const std::set<uint64_t>& left_behind() const { return left_behind_; }
   bool idle() const { return client_.idle(); }
 

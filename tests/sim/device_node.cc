@@ -18,6 +18,7 @@ mpio::DeviceOptions device_options(const DeviceNode::Options& options) {
   mpio::DeviceOptions device{.name = "disk",
                              .policy = mpio::Policy::failover,
                              .no_path_timeout = options.no_path_timeout,
+                             .in_cluster = options.in_cluster,
                              .left = options.left,
                              .session_keys = options.session_keys};
   for (size_t i = 0; i < options.addresses.size(); ++i) {

@@ -30,6 +30,7 @@ class DeviceNode final : private io::LinkListener, private io::SharedBlockDevice
     std::vector<std::string> addresses = {"10.1.0.1", "10.2.0.1"};  // one a path
     Duration no_path_timeout = std::chrono::seconds(60);
     bool session_keys = false;
+    bool in_cluster = false;
     std::vector<mpio::LeftSession> left;  // by the process before
   };
   struct Told {

@@ -4,6 +4,8 @@
 #include <gtest/gtest.h>
 
 #include <cerrno>
+#include <memory>
+#include <optional>
 #include <set>
 #include <string>
 
@@ -80,17 +82,92 @@ class DeviceSessionKeys : public testing::Test {
   }
 
   // A write that hangs in the disk, and whose path falls silent.
-  Request& write_into_silence() {
+  Request& write_before_silence() {
     target_.disk(0).hang();
     Request& write = first_.submit(Kind::write, 1, 0x11);
     EXPECT_TRUE(world_.run_until([&] { return target_.disk(0).in_flight() == 1; }, 1s));
     fabric_.isolate("10.1.0.1");
+    return write;
+  }
+  Request& write_into_silence() {
+    Request& write = write_before_silence();
     EXPECT_TRUE(world_.run_until([&] { return !first_.device().fences().empty(); }, 3s));
     return write;
+  }
+  // An administrator on the path that lives, whose commands are sent at once and in this order.
+  // Nobody is told: the only other registrant of ours is dead.
+  struct ByHand {
+    scsi::ReserveOut action;
+    scsi::PrType type = mpio::kSessionReservation;
+  };
+  bool by_hand(const std::vector<ByHand>& commands) {
+    const scsi::PrOutParameters own{.key = key_of(first_, 1)};
+    std::vector<std::unique_ptr<mpio::ReservationClient>> clients;
+    size_t answered = 0, done = 0;
+    first_.in_loop([&] {
+      for (const ByHand& each : commands) {
+        clients.push_back(std::make_unique<mpio::ReservationClient>(first_.loop()));
+        clients.back()->run(first_.path(1),
+                            scsi::build::persistent_reserve_out(each.action, each.type), &own,
+                            [&](base::Result<base::Bytes> result) noexcept {
+                              ++answered;
+                              if (result.has_value()) ++done;
+                            });
+      }
+    });
+    world_.run_until([&] { return answered == commands.size(); }, 10s);
+    first_.in_loop([&] { clients.clear(); });
+    return done == commands.size();
+  }
+  void start_with_node_key() {
+    start(with_node_key_);
+    ASSERT_TRUE(comes_up(with_node_key_));
+    ASSERT_TRUE(use_key(with_node_key_, 0x4444).has_value());
+  }
+  // By another host, for its node.
+  bool reserve_in_another_way() {
+    return with_node_key_
+        .control([](auto& device, auto done) {
+          device.reserve(ReservationType::write_exclusive_registrants_only, std::move(done));
+        })
+        .has_value();
+  }
+  bool clear_all() {
+    return with_node_key_
+        .control([](auto& device, auto done) { device.clear_reservations(std::move(done)); })
+        .has_value();
+  }
+  // The options are those of its heir, which has lost a path; the key is that path's.
+  uint64_t kill_with_keys(DeviceNode::Options& next) {
+    auto killed = std::make_shared<DeviceNode>(world_, fabric_, options(1, true));
+    killed->start();
+    EXPECT_TRUE(comes_up(*killed));
+    const uint64_t orphan = key_of(*killed, 1);
+    next = options(1, true);
+    next.addresses.pop_back();
+    for (size_t path = 0; path < 2; ++path) {
+      next.left.push_back({.path = "of an earlier process",
+                           .initiator_name = "iqn.2026-11.org.holdfast:hv1",
+                           .target = kTargetName,
+                           .isid = kIsid + path,
+                           .trace = {.portal_group = killed->path(path).portal_group_tag(),
+                                     .unit = killed->device().wwid()}});
+    }
+    killed->kill();
+    SimProcess::bury(std::move(killed));
+    return orphan;
   }
   FenceProof last_proof(const DeviceNode& node) {
     const auto& last = node.device().last_fence();
     return last.has_value() ? last->proof : FenceProof::none;
+  }
+  void lose_and_preempt() {
+    start(first_);
+    ASSERT_TRUE(comes_up(first_));
+    Request& write = write_into_silence();
+    target_.disk(0).release();
+    ASSERT_EQ(first_.finish(write, 3s), kDone);
+    ASSERT_EQ(last_proof(first_), FenceProof::preempted);
   }
   uint8_t on_medium(uint64_t place) {
     return target_.disk(0).medium().content()[place * DeviceNode::kBytes];
@@ -187,13 +264,8 @@ TEST_F(DeviceSessionKeys, WhatSomebodyClearsIsMadeAnew) {
   start(first_);
   ASSERT_TRUE(comes_up(first_));
   const std::set<uint64_t> before = keys();
-  start(with_node_key_);
-  ASSERT_TRUE(comes_up(with_node_key_));
-  ASSERT_TRUE(use_key(with_node_key_, 0x4444).has_value());
-  ASSERT_TRUE(
-      with_node_key_
-          .control([](auto& device, auto done) { device.clear_reservations(std::move(done)); })
-          .has_value());
+  start_with_node_key();
+  ASSERT_TRUE(clear_all());
   EXPECT_EQ(state().type, ReservationType::none);
   world_.run_for(kNotice);
   EXPECT_EQ(state().type, kOurs);
@@ -203,15 +275,8 @@ TEST_F(DeviceSessionKeys, WhatSomebodyClearsIsMadeAnew) {
 }
 
 TEST_F(DeviceSessionKeys, BesideAReservationOfAnotherTypeAPathDoesNotComeUpAndSaysWhy) {
-  start(with_node_key_);
-  ASSERT_TRUE(comes_up(with_node_key_));
-  ASSERT_TRUE(use_key(with_node_key_, 0x4444).has_value());
-  ASSERT_TRUE(with_node_key_
-                  .control([](auto& device, auto done) {
-                    device.reserve(ReservationType::write_exclusive_registrants_only,
-                                   std::move(done));
-                  })
-                  .has_value());
+  start_with_node_key();
+  ASSERT_TRUE(reserve_in_another_way());
   start(first_);
   world_.run_for(3s);
   for (size_t path = 0; path < 2; ++path) {
@@ -231,6 +296,13 @@ TEST_F(DeviceSessionKeys, ANodesKeyIsRefused) {
   ASSERT_FALSE(refused.has_value());
   EXPECT_NE(std::string(refused.error().what).find("session_keys"), std::string::npos);
   EXPECT_FALSE(keys().contains(0x1111));
+}
+
+// In a cluster the key is the node's. The program decides that: no configuration can ask for both.
+TEST_F(DeviceSessionKeys, ADeviceOfAClusterHasNone) {
+  DeviceNode::Options both = options(5, true);
+  both.in_cluster = true;
+  EXPECT_DEATH(DeviceNode(world_, fabric_, both), "in_cluster");
 }
 
 // --- the fence ---
@@ -282,23 +354,8 @@ TEST_F(DeviceSessionKeys, WithoutTheReservationItIsMadeAnewBeforeThePreemptionCo
   start(first_);
   ASSERT_TRUE(comes_up(first_));
   const uint64_t dead = key_of(first_, 0);
-  target_.disk(0).hang();
-  Request& write = first_.submit(Kind::write, 1, 0x11);
-  ASSERT_TRUE(world_.run_until([&] { return target_.disk(0).in_flight() == 1; }, 1s));
-  fabric_.isolate("10.1.0.1");
-  // By nobody that could be told, as all registrants of ours: the path that lives.
-  const scsi::PrOutParameters own{.key = key_of(first_, 1)};
-  mpio::ReservationClient* administrator = nullptr;
-  bool released = false;
-  first_.in_loop([&] {
-    administrator = new mpio::ReservationClient(first_.loop());
-    administrator->run(
-        first_.path(1),
-        scsi::build::persistent_reserve_out(scsi::ReserveOut::release, mpio::kSessionReservation),
-        &own, [&](base::Result<base::Bytes> result) noexcept { released = result.has_value(); });
-  });
-  ASSERT_TRUE(world_.run_until([&] { return released; }, 1s));
-  first_.in_loop([&] { delete administrator; });
+  Request& write = write_before_silence();
+  EXPECT_TRUE(by_hand({{scsi::ReserveOut::release}}));
   EXPECT_EQ(state().type, ReservationType::none);
   world_.run_for(3s);
   EXPECT_FALSE(keys().contains(dead));
@@ -308,16 +365,60 @@ TEST_F(DeviceSessionKeys, WithoutTheReservationItIsMadeAnewBeforeThePreemptionCo
   EXPECT_EQ(last_proof(first_), FenceProof::preempted);
 }
 
+// Whoever holds it may end it at any time.
+TEST_F(DeviceSessionKeys, UnderAReservationOfAnotherTypeNothingIsPreempted) {
+  start(first_);
+  ASSERT_TRUE(comes_up(first_));
+  start_with_node_key();
+  const uint64_t dead = key_of(first_, 0);
+  Request& write = write_before_silence();
+  EXPECT_TRUE(by_hand({{scsi::ReserveOut::release}}));
+  ASSERT_TRUE(reserve_in_another_way());
+  world_.run_for(5s);
+  EXPECT_FALSE(first_.device().fences().empty());
+  EXPECT_TRUE(keys().contains(dead));
+  target_.disk(0).release();
+  ASSERT_TRUE(clear_all());
+  EXPECT_EQ(first_.finish(write, 20s), kDone);
+  EXPECT_EQ(last_proof(first_), FenceProof::preempted_then_reset);
+}
+
+// The fence has looked for it; what takes it away comes to the target before the preemption.
+TEST_F(DeviceSessionKeys, APreemptionWithoutTheReservationDoesNotCount) {
+  start(first_);
+  ASSERT_TRUE(comes_up(first_));
+  const uint64_t dead = key_of(first_, 0);
+  Request& write = write_into_silence();
+  EXPECT_TRUE(by_hand({{scsi::ReserveOut::release}}));
+  world_.run_for(500ms);
+  EXPECT_EQ(state().type, ReservationType::none);
+  EXPECT_FALSE(keys().contains(dead)) << "it drains";
+  target_.disk(0).release();
+  EXPECT_EQ(first_.finish(write, 20s), kDone);
+  EXPECT_EQ(last_proof(first_), FenceProof::preempted_then_reset);
+  EXPECT_EQ(state().type, kOurs);
+}
+
+TEST_F(DeviceSessionKeys, NorUnderOneOfAnotherType) {
+  start(first_);
+  ASSERT_TRUE(comes_up(first_));
+  Request& write = write_into_silence();
+  EXPECT_TRUE(
+      by_hand({{scsi::ReserveOut::release},
+               {scsi::ReserveOut::reserve, scsi::PrType::write_exclusive_registrants_only}}));
+  world_.run_for(500ms);
+  EXPECT_EQ(state().type, ReservationType::write_exclusive_registrants_only);
+  target_.disk(0).release();
+  EXPECT_EQ(first_.finish(write, 20s), kDone);
+  EXPECT_EQ(last_proof(first_), FenceProof::preempted_then_reset);
+  EXPECT_EQ(state().type, kOurs);
+}
+
 // --- ends ---
 
 // Nothing but the reservation keeps out what the target has not read yet.
 TEST_F(DeviceSessionKeys, AnEndWithinTheHoldKeepsTheReservation) {
-  start(first_);
-  ASSERT_TRUE(comes_up(first_));
-  Request& write = write_into_silence();
-  target_.disk(0).release();
-  ASSERT_EQ(first_.finish(write, 3s), kDone);
-  ASSERT_EQ(last_proof(first_), FenceProof::preempted);
+  lose_and_preempt();
   const uint64_t survivor = key_of(first_, 1);
   stop(first_);
   EXPECT_EQ(keys(), (std::set{survivor}));
@@ -326,36 +427,40 @@ TEST_F(DeviceSessionKeys, AnEndWithinTheHoldKeepsTheReservation) {
 }
 
 TEST_F(DeviceSessionKeys, AnEndAfterTheHoldLeavesNothing) {
-  start(first_);
-  ASSERT_TRUE(comes_up(first_));
-  Request& write = write_into_silence();
-  target_.disk(0).release();
-  ASSERT_EQ(first_.finish(write, 3s), kDone);
-  ASSERT_EQ(last_proof(first_), FenceProof::preempted);
+  lose_and_preempt();
   world_.run_for(15s);
   stop(first_);
   EXPECT_EQ(keys(), std::set<uint64_t>());
   EXPECT_EQ(state().type, ReservationType::none);
 }
 
+// The target answers nothing about reservations until it has drained.
+TEST_F(DeviceSessionKeys, AnEndWhileTheTargetDrainsNotesTheKeyThatStays) {
+  start(first_);
+  ASSERT_TRUE(comes_up(first_));
+  write_into_silence();
+  world_.run_for(500ms);
+  stop(first_);
+  EXPECT_EQ(state().type, kOurs) << "it could not give back its key";
+  EXPECT_EQ(first_.device().remains().unfenced, (std::vector{kIsid, kIsid + 1}))
+      << "the next start would not remove it";
+}
+
+// It has ended the old one: nothing has to be kept out.
+TEST_F(DeviceSessionKeys, AnEndAfterThePathsOwnLoginLeavesNothing) {
+  lose_and_preempt();
+  fabric_.heal_all();
+  ASSERT_TRUE(comes_up(first_));
+  stop(first_);
+  EXPECT_EQ(keys(), std::set<uint64_t>());
+  EXPECT_EQ(state().type, ReservationType::none);
+  EXPECT_TRUE(first_.device().remains().unfenced.empty());
+}
+
 // The key of a path that is not there any more goes once its session is known to be fenced.
 TEST_F(DeviceSessionKeys, WhatAKilledProcessLeftIsRemovedWhenItIsFenced) {
-  auto killed = std::make_shared<DeviceNode>(world_, fabric_, options(1, true));
-  killed->start();
-  ASSERT_TRUE(comes_up(*killed));
-  const uint64_t orphan = key_of(*killed, 1);
-  DeviceNode::Options next = options(1, true);
-  next.addresses.pop_back();
-  for (size_t path = 0; path < 2; ++path) {
-    next.left.push_back({.path = "of an earlier process",
-                         .initiator_name = "iqn.2026-11.org.holdfast:hv1",
-                         .target = kTargetName,
-                         .isid = kIsid + path,
-                         .trace = {.portal_group = killed->path(path).portal_group_tag(),
-                                   .unit = killed->device().wwid()}});
-  }
-  killed->kill();
-  SimProcess::bury(std::move(killed));
+  DeviceNode::Options next;
+  const uint64_t orphan = kill_with_keys(next);
   EXPECT_TRUE(keys().contains(orphan));
   DeviceNode heir(world_, fabric_, next);
   start(heir);
@@ -365,6 +470,29 @@ TEST_F(DeviceSessionKeys, WhatAKilledProcessLeftIsRemovedWhenItIsFenced) {
   world_.run_for(15s);
   EXPECT_EQ(keys(), (std::set{key_of(heir, 0)}));
   stop(heir);
+}
+
+TEST_F(DeviceSessionKeys, AndNotByAnEndBefore) {
+  DeviceNode::Options next;
+  const uint64_t orphan = kill_with_keys(next);
+  DeviceNode heir(world_, fabric_, next);
+  start(heir);
+  ASSERT_TRUE(comes_up(heir));
+  stop(heir);
+  EXPECT_EQ(keys(), (std::set{orphan}));
+}
+
+TEST_F(DeviceSessionKeys, AnEndLeavesTheKeyOfADeadSessionThatIsNotFenced) {
+  start(first_);
+  ASSERT_TRUE(comes_up(first_));
+  const uint64_t dead = key_of(first_, 0);
+  write_before_silence();
+  first_.in_loop([&] {
+    first_.path(1).apply(mpio::PathEvent::disable);  // no survivor to preempt it
+    first_.path(0).apply(mpio::PathEvent::lost, "the test");
+  });
+  world_.run_for(1s);
+  EXPECT_EQ(keys(), (std::set{dead}));
 }
 
 }  // namespace
