@@ -236,6 +236,7 @@ TEST_F(StateFileTest, ACrashBeforeTheFirstRenameLeavesNothing) {
 
 TEST_F(StateFileTest, ADirectoryThatCannotBeWrittenToIsRefused) {
   start();
+  std::filesystem::remove(file() + ".lock");
   std::filesystem::permissions(directory_, std::filesystem::perms(0755));
   std::filesystem::permissions(state_, std::filesystem::perms(0555));
   if (::getuid() == 0) ::setfsuid(65534);
