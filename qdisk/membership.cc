@@ -156,6 +156,7 @@ Effects Membership::on_request(const Request& request, io::Instant now) {
 Effects Membership::on_reply(NodeId from, const Reply& reply, io::Instant now) {
   Effects effects;
   if (evicted_ || from >= kMaxNodes || reply.incarnation != settings_.incarnation) return effects;
+  if (reply.sent_at > now) return effects;  // of no request of ours: it would lengthen the lease
   view_.on_contact(from, now);
   take_reply(from, reply, now, effects);
   return effects;
