@@ -1,9 +1,6 @@
 #include "mpio/isid_store.h"
 
-#include <fcntl.h>
 #include <fmt/format.h>
-#include <sys/file.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -11,13 +8,13 @@
 #include <cerrno>
 #include <charconv>
 #include <cstring>
-#include <filesystem>
 #include <set>
 #include <utility>
 #include <vector>
 
 #include "common/base/bytes.h"
 #include "common/base/crc32c.h"
+#include "common/base/result.h"
 
 namespace holdfast::mpio {
 namespace {
@@ -27,23 +24,6 @@ constexpr std::string_view kClosedMagic = "holdfast-closed 1";
 constexpr size_t kMaxFileBytes = size_t{32} << 20;  // 65535 lines of any length that we write
 constexpr uint32_t kLastQualifier = 0xffff;
 constexpr uint64_t kRandomType = uint64_t{2} << 46;  // T = 10b
-
-std::string errno_text() { return std::strerror(errno); }
-
-class Fd {
- public:
-  explicit Fd(int fd) : fd_(fd) {}
-  Fd(const Fd&) = delete;
-  Fd& operator=(const Fd&) = delete;
-  ~Fd() {
-    if (fd_ >= 0) ::close(fd_);
-  }
-  int get() const { return fd_; }
-  int release() { return std::exchange(fd_, -1); }
-
- private:
-  int fd_;
-};
 
 uint32_t checksum(std::string_view text) {
   base::Crc32c crc;
@@ -67,16 +47,6 @@ std::vector<std::string_view> lines_of(std::string_view text) {
     text.remove_prefix(end + 1);
   }
   return lines;
-}
-
-bool write_all(int fd, std::string_view text) {
-  while (!text.empty()) {
-    const ssize_t count = ::write(fd, text.data(), text.size());
-    if (count < 0 && errno == EINTR) continue;
-    if (count < 0) return false;
-    text.remove_prefix(static_cast<size_t>(count));
-  }
-  return true;
 }
 
 bool read_decimal(std::string_view text, uint32_t most, uint32_t& out) {
@@ -141,55 +111,31 @@ std::string with_checksum(std::string text) {
   return text + fmt::format("end {:08x}\n", checksum(text));
 }
 
-// Errors are those of errno: ENOENT, if there is no such file.
-std::expected<std::string, int> read_file(const std::string& path) {
-  // A pipe of that name must not hold us up.
-  const Fd opened(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
-  struct stat status{};
-  if (opened.get() < 0 || ::fstat(opened.get(), &status) != 0) return std::unexpected(errno);
-  if (!S_ISREG(status.st_mode)) return std::unexpected(EINVAL);
-  std::string text;
-  std::array<char, 65536> part;
-  for (;;) {
-    const ssize_t count = ::read(opened.get(), part.data(), part.size());
-    if (count < 0) return std::unexpected(errno);
-    if (count == 0 || text.size() > kMaxFileBytes) return text;
-    text.append(part.data(), static_cast<size_t>(count));
-  }
+std::expected<std::string, int> read_text(const std::string& path) {
+  const auto content = daemon::read_file(path, kMaxFileBytes);
+  if (!content) return std::unexpected(content.error());
+  return std::string(base::as_text(*content));
 }
 
 }  // namespace
 
 std::expected<std::unique_ptr<IsidStore>, std::string> IsidStore::open(const std::string& state_dir,
                                                                        base::Random& random) {
-  std::error_code error;
-  std::filesystem::create_directories(state_dir, error);
-  if (error) {
-    return std::unexpected(
-        fmt::format("cannot make the state directory {}: {}", state_dir, error.message()));
+  TRY(daemon::make_directory(state_dir));
+  TRY_ASSIGN(std::optional<daemon::Fd> lock, daemon::lock_file(state_dir + "/lock"));
+  if (!lock) {
+    return std::unexpected(fmt::format(
+        "another holdfast-mpiod uses the state directory {}: two daemons must never use "
+        "the same ISIDs; stop it or choose another `state_dir`",
+        state_dir));
   }
-  const std::string path = state_dir + "/lock";
-  Fd lock(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
-  if (lock.get() < 0) {
-    return std::unexpected(fmt::format("cannot open {}: {}", path, errno_text()));
-  }
-  if (::flock(lock.get(), LOCK_EX | LOCK_NB) != 0) {
-    return std::unexpected(
-        errno == EWOULDBLOCK
-            ? fmt::format("another holdfast-mpiod uses the state directory {}: two daemons must "
-                          "never use the same ISIDs; stop it or choose another `state_dir`",
-                          state_dir)
-            : fmt::format("cannot lock {}: {}", path, errno_text()));
-  }
-  std::unique_ptr<IsidStore> store(new IsidStore(state_dir, lock.release()));
+  std::unique_ptr<IsidStore> store(new IsidStore(state_dir, std::move(*lock)));
   if (auto loaded = store->load(random); !loaded) return std::unexpected(loaded.error());
   return store;
 }
 
-IsidStore::~IsidStore() { ::close(lock_); }
-
 std::expected<void, std::string> IsidStore::load(base::Random& random) {
-  const auto text = read_file(file());
+  const auto text = read_text(file());
   if (!text.has_value() && text.error() == ENOENT) {
     std::array<uint8_t, 3> drawn{};
     random.fill(drawn);
@@ -245,7 +191,7 @@ bool IsidStore::parse(std::string_view text) {
 // Whatever is wrong with the other file, it then says of no session that it left nothing.
 void IsidStore::find_left() {
   std::set<uint16_t> closed;
-  const auto text = read_file(closed_file());
+  const auto text = read_text(closed_file());
   const auto lines = text ? checked_lines(*text, kClosedMagic) : std::nullopt;
   for (const std::string_view line : lines.value_or(std::vector<std::string_view>{})) {
     uint16_t qualifier = 0;
@@ -311,9 +257,14 @@ std::expected<void, std::string> IsidStore::begin() {
   if (forget_old()) changed_ = true;
   if (auto saved = save(); !saved && needed) return saved;
   if (::unlink(closed_file().c_str()) != 0 && errno != ENOENT) {
-    return std::unexpected(fmt::format("cannot remove {}: {}", closed_file(), errno_text()));
+    return std::unexpected(
+        fmt::format("cannot remove {}: {}", closed_file(), std::strerror(errno)));
   }
-  return sync_directory();
+  if (const auto synced = daemon::sync_directory(directory_); !synced) {
+    return std::unexpected(
+        fmt::format("cannot sync {}: {}", directory_, std::strerror(synced.error())));
+  }
+  return {};
 }
 
 // Traces of sessions that left nothing and are not used any more: they would count as left again.
@@ -366,24 +317,11 @@ std::expected<void, std::string> IsidStore::save() {
   return {};
 }
 
-// A new file takes the place of the old one: at no moment is there half of one.
 std::expected<void, std::string> IsidStore::replace(const std::string& file,
                                                     std::string_view text) const {
-  const std::string fresh = file + ".new";
-  const Fd out(::open(fresh.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600));
-  if (out.get() < 0 || !write_all(out.get(), text) || ::fsync(out.get()) != 0 ||
-      ::rename(fresh.c_str(), file.c_str()) != 0) {
-    return std::unexpected(fmt::format("cannot write {}: {}", fresh, errno_text()));
-  }
-  return sync_directory();
-}
-
-std::expected<void, std::string> IsidStore::sync_directory() const {
-  const Fd directory(::open(directory_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (directory.get() < 0 || ::fsync(directory.get()) != 0) {
-    return std::unexpected(fmt::format("cannot sync {}: {}", directory_, errno_text()));
-  }
-  return {};
+  const auto replaced = daemon::replace_file(file, base::as_bytes(text));
+  if (replaced) return {};
+  return std::unexpected(fmt::format("cannot write {}: {}", file, std::strerror(replaced.error())));
 }
 
 }  // namespace holdfast::mpio

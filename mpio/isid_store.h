@@ -26,6 +26,7 @@
 #include <vector>
 
 #include "common/base/random.h"
+#include "common/daemon/durable_file.h"
 #include "mpio/session_trace.h"
 
 namespace holdfast::mpio {
@@ -36,7 +37,6 @@ class IsidStore {
   // administrator: a damaged file is never guessed at, nor overwritten.
   static std::expected<std::unique_ptr<IsidStore>, std::string> open(const std::string& state_dir,
                                                                      base::Random& random);
-  ~IsidStore();
   IsidStore(const IsidStore&) = delete;
   IsidStore& operator=(const IsidStore&) = delete;
 
@@ -78,7 +78,8 @@ class IsidStore {
     bool assigned = false;  // by this process
   };
 
-  IsidStore(std::string directory, int lock) : directory_(std::move(directory)), lock_(lock) {}
+  IsidStore(std::string directory, daemon::Fd lock)
+      : directory_(std::move(directory)), lock_(std::move(lock)) {}
   std::expected<void, std::string> load(base::Random& random);
   bool parse(std::string_view text);
   void find_left();
@@ -86,14 +87,13 @@ class IsidStore {
   bool forget_old();
   std::string text() const;
   std::expected<void, std::string> save();
-  std::expected<void, std::string> sync_directory() const;
   std::expected<void, std::string> replace(const std::string& file, std::string_view text) const;
   uint64_t isid_of(uint16_t qualifier) const;
   std::string file() const { return directory_ + "/isids"; }
   std::string closed_file() const { return directory_ + "/closed"; }
 
   std::string directory_;
-  int lock_;
+  daemon::Fd lock_;
   uint32_t random_ = 0;  // 24 bits
   std::map<Owner, Session> sessions_;
   std::vector<LeftSession> left_;

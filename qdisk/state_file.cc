@@ -1,16 +1,9 @@
 #include "qdisk/state_file.h"
 
-#include <fcntl.h>
 #include <fmt/format.h>
-#include <sys/file.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
-#include <algorithm>
 #include <cerrno>
-#include <cstdio>
 #include <cstring>
-#include <filesystem>
 #include <limits>
 #include <optional>
 #include <utility>
@@ -26,72 +19,6 @@ namespace {
 // A life whose forerunners are unknown begins at a multiple of it, and at most at half of all
 // numbers: so many boots later it has not come to another such beginning, and never to the end.
 constexpr unsigned kUnknownShift = 15;
-
-class Fd {
- public:
-  explicit Fd(int fd) : fd_(fd) {}
-  Fd(const Fd&) = delete;
-  Fd& operator=(const Fd&) = delete;
-  ~Fd() {
-    if (fd_ >= 0) ::close(fd_);
-  }
-  int get() const { return fd_; }
-  int release() { return std::exchange(fd_, -1); }
-
- private:
-  int fd_;
-};
-
-// Errors are those of errno: ENOENT, if there is no such file.
-std::expected<std::vector<uint8_t>, int> read_file(const std::string& path) {
-  // A pipe of that name must not hold us up.
-  const Fd opened(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
-  struct stat status{};
-  if (opened.get() < 0 || ::fstat(opened.get(), &status) != 0) return std::unexpected(errno);
-  if (!S_ISREG(status.st_mode)) return std::unexpected(EINVAL);
-  std::vector<uint8_t> content(kMaxStateBytes + 1);
-  size_t size = 0;
-  while (size < content.size()) {
-    const ssize_t count = ::read(opened.get(), content.data() + size, content.size() - size);
-    if (count < 0 && errno == EINTR) continue;
-    if (count < 0) return std::unexpected(errno);
-    if (count == 0) break;
-    size += static_cast<size_t>(count);
-  }
-  content.resize(size);
-  return content;
-}
-
-bool write_all(int fd, base::Bytes content) {
-  while (!content.empty()) {
-    const ssize_t count = ::write(fd, content.data(), content.size());
-    if (count < 0 && errno == EINTR) continue;
-    if (count < 0) return false;
-    content = content.subspan(static_cast<size_t>(count));
-  }
-  return true;
-}
-
-bool sync_directory(const std::string& path) {
-  const Fd directory(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  return directory.get() >= 0 && ::fsync(directory.get()) == 0;
-}
-
-// With its parents: what is made durable in it must not vanish with it.
-std::expected<void, std::string> make_directory(const std::string& directory) {
-  std::error_code error;
-  if (std::filesystem::create_directories(directory, error)) {
-    for (auto path = std::filesystem::absolute(directory, error); path.has_relative_path();) {
-      path = path.parent_path();
-      if (sync_directory(path)) continue;
-      return std::unexpected(
-          fmt::format("cannot sync {}: {}", path.string(), std::strerror(errno)));
-    }
-  }
-  if (!error) return {};
-  return std::unexpected(
-      fmt::format("cannot make the state directory {}: {}", directory, error.message()));
-}
 
 std::unexpected<base::Error> write_failure(int error) {
   switch (error) {
@@ -135,29 +62,21 @@ std::optional<Incarnation> above(Incarnation life, uint32_t step) {
 
 std::expected<std::shared_ptr<StateDirectory>, std::string> StateDirectory::open(
     const std::string& directory, const StateOwner& owner, base::Random& random) {
-  TRY(make_directory(directory));
-  const std::string path = directory + "/node.lock";
-  Fd lock(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
-  if (lock.get() < 0) {
-    return std::unexpected(fmt::format("cannot open {}: {}", path, std::strerror(errno)));
-  }
-  if (::flock(lock.get(), LOCK_EX | LOCK_NB) != 0) {
+  TRY(daemon::make_directory(directory));
+  TRY_ASSIGN(std::optional<daemon::Fd> lock, daemon::lock_file(directory + "/node.lock"));
+  if (!lock) {
     return std::unexpected(
-        errno == EWOULDBLOCK
-            ? fmt::format("another daemon uses the state directory {}: two must never act as one "
-                          "node; stop it, or give this one a directory of its own",
-                          directory)
-            : fmt::format("cannot lock {}: {}", path, std::strerror(errno)));
+        fmt::format("another daemon uses the state directory {}: two must never act as one node; "
+                    "stop it, or give this one a directory of its own",
+                    directory));
   }
-  std::shared_ptr<StateDirectory> opened(new StateDirectory(directory, owner, lock.release()));
+  std::shared_ptr<StateDirectory> opened(new StateDirectory(directory, owner, std::move(*lock)));
   if (auto loaded = opened->load(random); !loaded) return std::unexpected(loaded.error());
   return opened;
 }
 
-StateDirectory::~StateDirectory() { ::close(lock_); }
-
 std::expected<void, std::string> StateDirectory::load(base::Random& random) {
-  const auto content = read_file(file());
+  const auto content = daemon::read_file(file(), kMaxStateBytes);
   if (!content && content.error() == ENOENT) return begin(nullptr, random);
   if (!content) {
     return std::unexpected(
@@ -217,19 +136,8 @@ std::vector<uint8_t> StateDirectory::encode(const NodeRecord& record) const {
 }
 
 base::Result<> StateDirectory::replace(base::Bytes content) const {
-  const std::string fresh = file() + ".new";
-  {
-    const Fd out(
-        ::open(fresh.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600));
-    if (out.get() < 0) return write_failure(errno);
-    if (!write_all(out.get(), content) || ::fdatasync(out.get()) != 0) {
-      const int error = errno;
-      ::unlink(fresh.c_str());
-      return write_failure(error);
-    }
-  }
-  if (::rename(fresh.c_str(), file().c_str()) != 0) return write_failure(errno);
-  if (!sync_directory(directory_)) return write_failure(errno);
+  const auto replaced = daemon::replace_file(file(), content);
+  if (!replaced) return write_failure(replaced.error());
   return {};
 }
 

@@ -11,6 +11,7 @@
 #include <string>
 
 #include "common/base/random.h"
+#include "common/daemon/durable_file.h"
 #include "common/daemon/file_worker.h"
 #include "common/io/loop.h"
 #include "qdisk/state_record.h"
@@ -34,7 +35,6 @@ class StateDirectory {
   // than this program is neither guessed at nor overwritten.
   static std::expected<std::shared_ptr<StateDirectory>, std::string> open(
       const std::string& directory, const StateOwner& owner, base::Random& random);
-  ~StateDirectory();
   StateDirectory(const StateDirectory&) = delete;
   StateDirectory& operator=(const StateDirectory&) = delete;
 
@@ -46,15 +46,15 @@ class StateDirectory {
   base::Result<> replace(base::Bytes content) const;
 
  private:
-  StateDirectory(std::string directory, const StateOwner& owner, int lock)
-      : directory_(std::move(directory)), owner_(owner), lock_(lock) {}
+  StateDirectory(std::string directory, const StateOwner& owner, daemon::Fd lock)
+      : directory_(std::move(directory)), owner_(owner), lock_(std::move(lock)) {}
   std::expected<void, std::string> load(base::Random& random);
   std::expected<void, std::string> begin(const StoredState* stored, base::Random& random);
   std::string file() const { return directory_ + "/node"; }
 
   const std::string directory_;
   const StateOwner owner_;
-  const int lock_;
+  const daemon::Fd lock_;
   NodeRecord opened_;
 };
 

@@ -11,6 +11,7 @@
 #include <deque>
 #include <filesystem>
 
+#include "common/daemon/durable_file.h"
 #include "common/daemon/edge_thread.h"
 #include "common/io/mutex.h"
 #include "target/state_database.h"
@@ -74,14 +75,6 @@ class LockFile {
  private:
   int fd_ = -1;
 };
-
-bool sync_directory(const std::string& path) {
-  const int fd = ::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (fd < 0) return false;
-  const bool synced = ::fsync(fd) == 0;
-  ::close(fd);
-  return synced;
-}
 
 class SqliteStateStore final : public StateStore {
  public:
@@ -203,11 +196,7 @@ class SqliteStateStore final : public StateStore {
 std::expected<std::unique_ptr<StateStore>, std::string> open_state_store(
     const StateStoreOptions& options, base::Random& random) {
   const std::string& directory = options.state_dir;
-  std::error_code error;
-  if (std::filesystem::create_directories(directory, error); error) {
-    return std::unexpected(
-        fmt::format("cannot create the state directory {}: {}", directory, error.message()));
-  }
+  TRY(daemon::make_directory(directory));
   auto lock = LockFile::take(directory + "/lock", options.lock_wait);
   if (!lock) return std::unexpected(std::move(lock.error()));
   const std::string path = directory + "/state.db";
@@ -227,7 +216,7 @@ std::expected<std::unique_ptr<StateStore>, std::string> open_state_store(
       return std::unexpected(std::move(created.error()));
     }
   }
-  if (!lock->marked() && !(sync_directory(directory) && lock->mark())) {
+  if (!lock->marked() && !(daemon::sync_directory(directory) && lock->mark())) {
     return std::unexpected(
         fmt::format("cannot write to the state directory {}: {}", directory, errno_text()));
   }
