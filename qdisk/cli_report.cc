@@ -49,20 +49,6 @@ std::string digest_text(const Sha256& digest) {
   return out + "...";
 }
 
-const char* state_text(NodeState state) {
-  switch (state) {
-    case NodeState::none:
-      return "none";
-    case NodeState::joining:
-      return "joining";
-    case NodeState::member:
-      return "member";
-    case NodeState::stopped:
-      return "stopped";
-  }
-  return "?";
-}
-
 std::string members_text(const Decision& decision) {
   std::string out;
   for (const NodeId node : decision.members()) {
@@ -104,7 +90,7 @@ std::string heartbeats(const WitnessContents& contents) {
     if (!decoded.valid()) continue;
     const Heartbeat& h = *decoded.value;
     rows.push_back({std::to_string(h.node),
-                    state_text(h.state) + std::string(h.remembers ? "" : ", has lost its state"),
+                    to_string(h.state) + std::string(h.remembers ? "" : ", has lost its state"),
                     std::to_string(h.incarnation), std::to_string(h.sequence), epoch_text(h.epoch),
                     text(h.heard_net[0]), text(h.heard_net[1]), text(h.heard_disk),
                     text(NodeSet(h.volumes_ok)), fmt::format("0x{:016x}", h.reservation_key),
@@ -156,8 +142,8 @@ std::string mail(const WitnessContents& contents) {
     if (!each.valid()) continue;
     const Mail& m = *each.value;
     rows.push_back({std::to_string(m.from), std::to_string(m.incarnation),
-                    std::to_string(m.sequence), text(m.to),
-                    m.kind == MailKind::leave ? "leave" : "look", epoch_text(m.epoch)});
+                    std::to_string(m.sequence), text(m.to), to_string(m.kind),
+                    epoch_text(m.epoch)});
   }
   return titled("Mail", rows);
 }

@@ -25,20 +25,6 @@ json list_of(NodeSet set) {
   return out;
 }
 
-const char* name_of(NodeState state) {
-  switch (state) {
-    case NodeState::none:
-      return "none";
-    case NodeState::joining:
-      return "joining";
-    case NodeState::member:
-      return "member";
-    case NodeState::stopped:
-      return "stopped";
-  }
-  return "";
-}
-
 template <class T>
 const char* condition(const Decoded<T>& decoded) {
   if (decoded.valid()) return "valid";
@@ -55,7 +41,7 @@ json to_json(const Heartbeat& h, bool counts) {
   return {{"node", h.node},
           {"offset", heartbeat_offset(h.node, h.sequence)},
           {"counts", counts},
-          {"state", name_of(h.state)},
+          {"state", to_string(h.state)},
           {"incarnation", h.incarnation},
           {"sequence", h.sequence},
           {"boottime_ns", h.boottime_ns},
@@ -107,7 +93,7 @@ json to_json(const BallotBlock& block, NodeId node) {
 
 json to_json(const Mail& mail) {
   return {{"from", mail.from},         {"incarnation", mail.incarnation},
-          {"sequence", mail.sequence}, {"kind", mail.kind == MailKind::leave ? "leave" : "look"},
+          {"sequence", mail.sequence}, {"kind", to_string(mail.kind)},
           {"to", list_of(mail.to)},    {"epoch", mail.epoch}};
 }
 

@@ -176,6 +176,7 @@ void DeviceGuard::fence(const FenceOrder& order, Fenced fenced) {
   // Only the lives of the current order can come again.
   std::erase_if(ended_, [this](const auto& each) { return !has(order_.lives, each.first); });
   rounds_ = 0;
+  held_ = false;
   if (without_reservations_) {
     loop_.start(hold_, settings_.takeover + settings_.hold);
     return;
@@ -204,8 +205,11 @@ void DeviceGuard::fence_step(const ReservationState& state) {
   if (foreign(state)) {
     return ended(base::fail(Errc::busy, "the device is reserved by somebody else"));
   }
-  // Without one, a key that is gone keeps nobody out.
-  if (state.type == ReservationType::none) return reserve(again);
+  // Without one, a key that is gone keeps nobody out: the hold begins anew.
+  if (state.type == ReservationType::none) {
+    held_ = false;
+    return reserve(again);
+  }
   for (const uint64_t key : state.keys) {
     const auto life = life_of(key, settings_.cluster);
     if (!life || !is_victim(*life)) continue;
@@ -223,22 +227,14 @@ void DeviceGuard::after_victims() {
   const bool all =
       std::ranges::all_of(order_.lives, [this](const Life& life) { return ended_.contains(life); });
   if (all && order_.unknown_until <= unknown_ended_) return finish_fence();
+  if (held_) return hold_proves();
   loop_.start(hold_, settings_.hold);
 }
 
 void DeviceGuard::on_hold_over() noexcept {
+  held_ = true;
   if (without_reservations_ && !stopping_) return hold_proves();
-  // Still in force, and nobody of them has come back?
-  read([this](const ReservationState& state) noexcept {
-    const bool back = std::ranges::any_of(state.keys, [this](uint64_t key) {
-      const auto life = life_of(key, settings_.cluster);
-      return life && is_victim(*life);
-    });
-    if (back || state.type == ReservationType::none || !has(state.keys, key_)) {
-      return fence_step(state);
-    }
-    hold_proves();
-  });
+  read([this](const ReservationState& state) noexcept { fence_step(state); });
 }
 
 }  // namespace holdfast::qdisk

@@ -93,6 +93,7 @@ class DeviceGuard {
   // Of earlier orders, too: a fence may take longer than an epoch.
   std::map<Life, FenceProof> ended_;
   Epoch unknown_ended_ = 0;  // ... and everybody who left until this epoch
+  bool held_ = false;        // the hold has gone by, under a reservation
   io::TimerOf<DeviceGuard, &DeviceGuard::on_hold_over> hold_{*this};
 };
 

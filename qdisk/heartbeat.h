@@ -17,6 +17,8 @@ enum class NodeState : uint8_t {
   stopped,  // has ended all its I/O and its roles of its own will: nothing is to be waited for
 };
 
+const char* to_string(NodeState state);
+
 struct Heartbeat {
   NodeId node = kNoNode;
   NodeState state = NodeState::none;

@@ -81,6 +81,8 @@ enum class MailKind : uint8_t {
   leave,  // you are no member of the epoch: stop
 };
 
+const char* to_string(MailKind kind);
+
 struct Mail {
   NodeId from = kNoNode;
   Incarnation incarnation = 0;

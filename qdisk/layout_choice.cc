@@ -34,6 +34,32 @@ const char* to_string(Fault fault) {
   return "unknown";
 }
 
+const char* to_string(NodeState state) {
+  switch (state) {
+    case NodeState::none:
+      return "none";
+    case NodeState::joining:
+      return "joining";
+    case NodeState::member:
+      return "member";
+    case NodeState::stopped:
+      return "stopped";
+  }
+  return "unknown";
+}
+
+const char* to_string(MailKind kind) {
+  switch (kind) {
+    case MailKind::none:
+      return "none";
+    case MailKind::look:
+      return "look";
+    case MailKind::leave:
+      return "leave";
+  }
+  return "unknown";
+}
+
 Decoded<Superblock> newest(const Decoded<Superblock>& a, const Decoded<Superblock>& b) {
   for (const Decoded<Superblock>* each : {&a, &b}) {
     if (each->fault == Fault::version) return *each;

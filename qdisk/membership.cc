@@ -222,7 +222,7 @@ void Membership::learn(const Decision& decision, io::Instant now, Effects& effec
   proposer_.give_up();
   lost_ballots_ = 0;
   not_before_ = now;
-  unfinished_since_.reset();
+  unfinished_ = false;
   wanted_since_.reset();
   if (change_ && !pending(*change_, decision)) change_.reset();
   for (size_t i = 0; i < kMaxVolumes; ++i) {
@@ -264,18 +264,17 @@ void Membership::note_leaving(const Decision& before, io::Instant now) {
 
 // A phase-2 block of another whose ballot nobody finishes keeps a life that it leaves out from
 // renewing its lease: somebody must finish it.
-void Membership::note_blocks(const std::vector<NodeBlock>& blocks, io::Instant now) {
-  const bool unfinished = std::ranges::any_of(blocks, [&](const NodeBlock& each) {
+void Membership::note_blocks(const std::vector<NodeBlock>& blocks) {
+  unfinished_ |= std::ranges::any_of(blocks, [&](const NodeBlock& each) {
     return each.block.epoch == decision().epoch + 1 && each.block.bal != 0;
   });
-  if (unfinished && !unfinished_since_) unfinished_since_ = now;
 }
 
 void Membership::take_reply(NodeId acceptor, const Reply& reply, io::Instant now,
                             Effects& effects) {
   learn(reply.decided, now, effects);
   if (evicted_) return;
-  note_blocks(reply.blocks, now);
+  note_blocks(reply.blocks);
   if (vouches(reply, decision().epoch, settings_.self, settings_.incarnation)) {
     lease_.on_vouched(acceptor, reply.sent_at);
     lease_.renew(decision());
@@ -332,7 +331,7 @@ void Membership::send_block(io::Instant now, Effects& effects) {
     if (!proposer_.has_answered(voter)) effects.messages.push_back({voter, to_store});
   }
   if (witness_counts() && !proposer_.has_answered(kWitness)) {
-    witness_needed_since_ = now;
+    witness_needed_ = true;
     if (!witness_busy_since_) ask_witness(now, effects);
   }
   if (decision().voters.has(settings_.self) && !proposer_.has_answered(settings_.self)) {
@@ -359,12 +358,12 @@ bool Membership::witness_counts() const {
 }
 
 void Membership::ask_witness(io::Instant now, Effects& effects) {
-  if (!witness_ || *witness_ != decision().witness || witness_busy_since_) return;
-  const bool block = witness_needed_since_ && proposer_.running() && witness_counts() &&
+  if (evicted_ || !witness_ || *witness_ != decision().witness || witness_busy_since_) return;
+  const bool block = witness_needed_ && proposer_.running() && witness_counts() &&
                      !proposer_.has_answered(kWitness);
   if (!block && now < next_witness_) return;
   next_witness_ = now + settings_.timers.hb_disk;
-  witness_needed_since_.reset();
+  witness_needed_ = false;
   witness_busy_since_ = now;
   next_sequence(now);
   effects.witness = WitnessTask{.decided = decision(), .heartbeat = heartbeat(now)};

@@ -145,7 +145,6 @@ class Membership {
   io::Instant evicted_stopped_at() const { return evicted_stopped_at_; }
   // Nothing: this node may not do anything as the volume's coordinator.
   std::optional<Token> token(size_t volume, io::Instant now) const;
-  const View& view() const { return view_; }
   Heartbeat heartbeat(io::Instant now) const;
 
  private:
@@ -168,7 +167,7 @@ class Membership {
 
   void learn(const Decision& decision, io::Instant now, Effects& effects);
   void note_leaving(const Decision& before, io::Instant now);
-  void note_blocks(const std::vector<NodeBlock>& blocks, io::Instant now);
+  void note_blocks(const std::vector<NodeBlock>& blocks);
   void set_fenced(Epoch epoch, bool timed);
   NodeId fencer_of(NodeSet live, io::Instant now) const;
   FenceOrder fence_order(io::Instant now) const;
@@ -206,7 +205,7 @@ class Membership {
   bool witness_changed_ = false;  // since the task under way began
   io::Instant next_witness_{};
   std::optional<io::Instant> witness_ok_at_;
-  std::optional<io::Instant> witness_needed_since_;
+  bool witness_needed_ = false;  // for the ballot's block, whose time to be sent has come
 
   uint16_t volumes_ok_ = 0;
   bool stopped_ = false;
@@ -219,7 +218,7 @@ class Membership {
   io::Instant not_before_{};  // after a lost ballot
   int lost_ballots_ = 0;
   // A block of the next epoch that somebody proposed and nobody has finished.
-  std::optional<io::Instant> unfinished_since_;
+  bool unfinished_ = false;
 
   io::Instant learnt_at_{};
   Epoch quiesced_ = 0;

@@ -128,7 +128,7 @@ std::optional<Membership::Proposal> Membership::proposal(io::Instant now) const 
   for (const NodeId node : stay) wanted.members[node] = incarnation_of(node, now);
   std::optional<Decision> wish = plan(wanted);
   if (!wish) {
-    if (!unfinished_since_) return std::nullopt;
+    if (!unfinished_) return std::nullopt;
     wish = decision();
     wish->epoch = decision().epoch + 1;
     return Proposal{.wish = *wish, .delay = settings_.timers.hb_net + turn_of(live)};

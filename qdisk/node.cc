@@ -24,7 +24,7 @@ base::Result<std::unique_ptr<Node>> Node::create(const NodeServices& services,
   auto node = std::unique_ptr<Node>(new Node(services, options));
   const MembershipSettings& settings = options.membership;
   for (const GuardedDevice& device : devices) {
-    auto guarded = std::make_unique<Guarded>(Guarded{.node = node.get(), .what = device});
+    auto guarded = std::make_unique<Guarded>(Guarded{.what = device});
     guarded->guard = std::make_unique<DeviceGuard>(
         services.loop, *device.device,
         DeviceGuard::Settings{.name = guarded->what.name.c_str(),
@@ -32,6 +32,7 @@ base::Result<std::unique_ptr<Node>> Node::create(const NodeServices& services,
                               .self = {settings.self, settings.incarnation},
                               .hold = options.fence_hold,
                               .takeover = settings.timers.takeover});
+    guarded->guard->set_members(options.record.acceptor.decided);
     if (!device.volume) {
       TRY_ASSIGN(node->witness_, Witness::create(services.loop, *device.device, settings.self,
                                                  settings.timers.disk_io_to));
@@ -98,60 +99,71 @@ void Node::on_tick() noexcept {
 // --- effects ---
 
 void Node::take(Effects effects) {
-  if (waiting_.size() >= kMaxWaiting && !saving_) fold_waiting();
-  waiting_.push_back(std::move(effects));
+  if (closing_) return;
+  if (waiting_.size() < saved_ + kMaxWaiting) {
+    waiting_.push_back(std::move(effects));
+  } else {
+    merge(effects, waiting_.back());
+  }
   save_next();
 }
 
 // Messages that could not leave are lost, as on a network; what concerns this node itself is kept.
-void Node::fold_waiting() {
-  Effects all;
-  for (Effects& each : waiting_) {
-    all.persist |= each.persist;
-    all.decided |= each.decided;
-    all.evicted |= each.evicted;
-    if (each.fence_devices) all.fence_devices = std::move(each.fence_devices);
-    if (each.witness) membership_.on_witness({}, services_.loop.now());
+void Node::merge(Effects& from, Effects& into) {
+  into.messages.clear();
+  into.heartbeat.reset();
+  into.persist |= from.persist;
+  into.decided |= from.decided;
+  into.evicted |= from.evicted;
+  if (from.fence_devices) into.fence_devices = std::move(from.fence_devices);
+  for (auto* task : {&into.witness, &from.witness}) {
+    if (!*task) continue;
+    task->reset();
+    membership_.on_witness({}, services_.loop.now());  // it failed: that has no effects
   }
-  waiting_.clear();
-  waiting_.push_back(std::move(all));
 }
 
 // In their order, each after the state that it depends on is durable. While a save is under way the
 // next events come: their effects wait, and are saved in one.
 void Node::save_next() {
   while (!saving_ && !waiting_.empty()) {
-    const bool persist = std::ranges::any_of(waiting_, &Effects::persist);
-    if (!persist) {
-      Effects effects = std::move(waiting_.front());
-      waiting_.pop_front();
-      carry_out(effects);
-      continue;
-    }
-    saving_ = true;
-    const size_t covered = waiting_.size();
-    const NodeRecord record{.acceptor = membership_.acceptor_state(),
-                            .remembers = membership_.remembers(),
-                            .fenced = membership_.fenced(),
-                            .incarnation = options_.membership.incarnation,
-                            .ended = membership_.evicted() || left_};
-    services_.store.save(record, [this, covered](base::Result<> result) noexcept {
-      saving_ = false;
-      if (!result) {
-        // Nothing of it may leave. The lease runs out if that goes on.
-        LOG_LIMITED(error, "qdisk", "the state cannot be saved: {}", result.error().what);
-        fold_waiting();
-      } else {
-        for (size_t i = 0; i < covered; ++i) waiting_[i].persist = false;
-      }
-      if (closing_) return look_whether_closed();
-      if (result) save_next();
-    });
+    if (std::ranges::any_of(waiting_, &Effects::persist)) return save();
+    Effects effects = std::move(waiting_.front());
+    waiting_.pop_front();
+    carry_out(effects);
   }
 }
 
+void Node::save() {
+  saving_ = true;
+  saved_ = waiting_.size();
+  const NodeRecord record{.acceptor = membership_.acceptor_state(),
+                          .remembers = membership_.remembers(),
+                          .fenced = membership_.fenced(),
+                          .incarnation = options_.membership.incarnation,
+                          .ended = membership_.evicted() || left_};
+  services_.store.save(record, [this](base::Result<> result) noexcept { on_saved(result); });
+}
+
+// Nothing leaves before it has succeeded, which is tried again with the next event. The lease runs
+// out if that goes on.
+void Node::on_saved(base::Result<> result) {
+  saving_ = false;
+  const size_t saved = std::exchange(saved_, 0);
+  if (result) {
+    for (size_t i = 0; i < saved; ++i) waiting_[i].persist = false;
+  } else {
+    LOG_LIMITED(error, "qdisk", "the state cannot be saved: {}", result.error().what);
+    while (waiting_.size() > 1) {
+      merge(waiting_[0], waiting_[1]);
+      waiting_.pop_front();
+    }
+  }
+  if (closing_) return look_whether_closed();
+  if (result) save_next();
+}
+
 void Node::carry_out(Effects& effects) {
-  if (closing_) return;
   for (const Envelope& envelope : effects.messages) {
     std::visit([&](const auto& body) { services_.transport.send(envelope.to, body); },
                envelope.body);
@@ -287,7 +299,6 @@ void Node::fence(Guarded& guarded) {
     guarded.proved = epoch;
     look_at_proofs();
   };
-  guarded.guard->set_members(membership_.decision());
   guarded.guard->fence(order, std::move(fenced));
 }
 

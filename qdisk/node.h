@@ -80,7 +80,6 @@ class Node final : private Transport::Receiver {
 
  private:
   struct Guarded {
-    Node* node = nullptr;
     GuardedDevice what;
     std::unique_ptr<DeviceGuard> guard;
     bool claimed = false;
@@ -111,7 +110,9 @@ class Node final : private Transport::Receiver {
   void note_failure(Guarded& guarded, const base::Error& error);
   void set_reached(Guarded& guarded, bool reached);
   bool may_claim(const Guarded& guarded) const;
-  void fold_waiting();
+  void merge(Effects& from, Effects& into);
+  void save();
+  void on_saved(base::Result<> result);
   size_t witness_slots() const;
 
   NodeServices services_;
@@ -124,8 +125,10 @@ class Node final : private Transport::Receiver {
   uint16_t volumes_ok_ = 0;
   io::Instant next_open_{};
 
-  std::deque<Effects> waiting_;  // to be carried out in order, each after its state is durable
+  // To be carried out in order, each after its state is durable.
+  std::deque<Effects> waiting_;
   bool saving_ = false;
+  size_t saved_ = 0;  // of the first so many of them, while saving_
   bool left_ = false;
   bool closing_ = false;
   io::Task closed_;

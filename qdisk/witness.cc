@@ -93,8 +93,6 @@ void Witness::next() {
 }
 
 bool Witness::begin(Step step) {
-  const auto out = buffer_.first(kSlotBytes);
-  const auto sector = MutableSector(out.first(kRecordBytes));
   const Uuid& cluster = superblock_.cluster;
   switch (step) {
     case Step::look:
@@ -103,19 +101,16 @@ bool Witness::begin(Step step) {
       return true;
     case Step::decided:
       if (task_.decided.epoch <= ring_epoch_) return false;
-      std::ranges::fill(out, uint8_t{0});
-      encode(task_.decided, cluster, sector);
+      encode(task_.decided, cluster, record());
       write(decided_offset(task_.decided.epoch));
       return true;
     case Step::heartbeat:
-      std::ranges::fill(out, uint8_t{0});
-      encode(task_.heartbeat, cluster, sector);
+      encode(task_.heartbeat, cluster, record());
       write(heartbeat_offset(self_, task_.heartbeat.sequence));
       return true;
     case Step::ballot:
       if (!task_.store) return false;
-      std::ranges::fill(out, uint8_t{0});
-      encode(*task_.store, self_, cluster, sector);
+      encode(*task_.store, self_, cluster, record());
       write(ballot_offset(self_));
       return true;
     case Step::read_heartbeats:
@@ -146,6 +141,13 @@ bool Witness::ring_is_behind() const {
          std::ranges::any_of(result_.blocks, [known](const NodeBlock& each) {
            return each.block.epoch > known + 1;
          });
+}
+
+// Of the slot to be written: all that lies behind the record is zero.
+MutableSector Witness::record() {
+  const auto slot = buffer_.first(kSlotBytes);
+  std::ranges::fill(slot, uint8_t{0});
+  return MutableSector(slot.first(kRecordBytes));
 }
 
 void Witness::write(uint64_t offset) {

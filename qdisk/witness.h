@@ -39,7 +39,6 @@ class Witness {
   void run(const WitnessTask& task, size_t slots, Done done);
   // Something is under way, or ghosts of it are.
   bool busy() const { return busy_ || waiting_for_ghosts_; }
-  const Uuid& cluster() const { return superblock_.cluster; }
   uint64_t corrupt_records() const { return corrupt_records_; }
   // The last task ended because this life is not registered.
   bool fenced() const { return fenced_; }
@@ -61,6 +60,7 @@ class Witness {
           std::unique_ptr<io::BufferPool> pool);
   void next();
   bool begin(Step step);
+  MutableSector record();
   void write(uint64_t offset);
   void read(uint64_t offset, uint64_t length);
   void submit(uint64_t length);

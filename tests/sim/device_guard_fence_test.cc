@@ -153,6 +153,23 @@ TEST(DeviceGuardFence, AReservationThatIsLostDuringTheHoldBeginsItAnew) {
   EXPECT_EQ(scene.state().holder_key, a.key());
 }
 
+TEST(DeviceGuardFence, AReservationOfAnotherDuringTheHoldProvesNothing) {
+  Scene scene;
+  Host& a = scene.claimed(0);
+  Host& foreign = scene.host(7);
+  const auto fence = a.fence(order_of({kVictim}));
+  scene.world.run_for(3s);
+  a.device.unregister();  // as holder
+  foreign.use_key(kForeignKey);
+  scene.world.run_for(kPrompt);
+  foreign.loop.post(
+      [&foreign]() noexcept { foreign.device.reserve(kType, [](base::Result<>) noexcept {}); });
+  a.use_key(a.key());
+  scene.world.run_for(kPrompt);
+  ASSERT_EQ(scene.state().holder_key, kForeignKey);
+  EXPECT_TRUE(scene.wait(*fence).is(Errc::busy));
+}
+
 // --- who is spared ---
 
 TEST(DeviceGuardFence, MembersAndJoiningLivesAreSpared) {
