@@ -4,14 +4,7 @@
 #include <cerrno>
 #include <utility>
 
-#include "common/base/log.h"
-
 namespace holdfast::mpio {
-namespace {
-
-constexpr const char* kLog = "mpio";
-
-}  // namespace
 
 Device::Device(const Path::Services& services, io::BufferPool& buffers, DeviceOptions options)
     : services_(services),

@@ -157,10 +157,10 @@ void DeviceService::on_known(int32_t) noexcept {
 }
 
 void DeviceService::add_export(const ExportConfig& config) {
-  exports_.push_back({.server = std::make_unique<NbdServer>(
-                          services_.loop, services_.network, buffers_, device_,
-                          NbdServer::Options{.name = config.device, .socket = config.nbd}),
-                      .problem = {}});
+  auto server =
+      std::make_unique<NbdServer>(services_.loop, services_.network, buffers_, device_,
+                                  NbdServer::Options{.name = config.device, .socket = config.nbd});
+  exports_.push_back({.server = std::move(server), .problem = {}});
 }
 
 void DeviceService::begin_exports() {

@@ -5,8 +5,8 @@
 
 namespace holdfast::qdisk {
 
-Acceptor::Acceptor(AcceptorState state, NodeId self, Incarnation incarnation, bool remembers)
-    : state_(std::move(state)), self_(self), incarnation_(incarnation), remembers_(remembers) {}
+Acceptor::Acceptor(const AcceptorState& state, NodeId self, Incarnation incarnation, bool remembers)
+    : state_(state), self_(self), incarnation_(incarnation), remembers_(remembers) {}
 
 bool Acceptor::learn(const Decision& decision) {
   // One value for each epoch: the theorem that all else rests on.

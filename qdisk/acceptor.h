@@ -18,7 +18,7 @@ struct AcceptorState {
 // promised what it does not know any more.
 class Acceptor {
  public:
-  Acceptor(AcceptorState state, NodeId self, Incarnation incarnation, bool remembers);
+  Acceptor(const AcceptorState& state, NodeId self, Incarnation incarnation, bool remembers);
 
   const AcceptorState& state() const { return state_; }
   const Decision& decided() const { return state_.decided; }

@@ -15,11 +15,11 @@ constexpr int kMaxBackoffDoublings = 5;
 
 }  // namespace
 
-Membership::Membership(const MembershipSettings& settings, AcceptorState state, bool remembers,
-                       Epoch fenced, base::Random& random, io::Instant now)
+Membership::Membership(const MembershipSettings& settings, const AcceptorState& state,
+                       bool remembers, Epoch fenced, base::Random& random, io::Instant now)
     : settings_(settings),
       random_(random),
-      acceptor_(std::move(state), settings.self, settings.incarnation, remembers),
+      acceptor_(state, settings.self, settings.incarnation, remembers),
       proposer_(settings.self, settings.incarnation),
       lease_(settings.timers.lease),
       view_(settings.self, settings.timers),

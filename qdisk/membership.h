@@ -87,8 +87,8 @@ class Membership {
   // `remembers`: the state is what this node last made durable. Not where it has lost it, or
   // begins.
   // `fenced`: as it last was durable, or 0; it may lag behind.
-  Membership(const MembershipSettings& settings, AcceptorState state, bool remembers, Epoch fenced,
-             base::Random& random, io::Instant now);
+  Membership(const MembershipSettings& settings, const AcceptorState& state, bool remembers,
+             Epoch fenced, base::Random& random, io::Instant now);
 
   // Each takes the time at which the event came. Call on_tick() every tick_length() at the latest.
   Effects on_tick(io::Instant now);

@@ -76,14 +76,7 @@ class HostStack final : public qdisk::NodeListener,
         witness_(cluster_.witness, loop, nexus(0), cluster_.sabotage.lun),
         volume_(cluster_.volume, loop, nexus(1), cluster_.sabotage.lun),
         data_(cluster_.volume, loop, nexus(2), cluster_.sabotage.lun),
-        random_(cluster_.world.fork_random()) {
-    const auto own = [this](uint64_t key) {
-      const auto life = qdisk::life_of(key, cluster_.uuid);
-      return life && life->node == host_.id_;
-    };
-    witness_.set_own_node_keys(own);
-    volume_.set_own_node_keys(own);
-  }
+        random_(cluster_.world.fork_random()) {}
 
   void start() {
     const qdisk::NodeOptions options{.membership = {.self = host_.id_,
@@ -354,7 +347,6 @@ void QuorumHost::start(bool new_life) {
 
 void QuorumHost::kill() {
   cluster_.world.trace("node {}: ends", id_);
-  if (cluster_.sabotage.lun.unregister) stack_->volume().unregister();
   end_vm();
   ++pets_;
   process_->kill();
@@ -367,7 +359,7 @@ void QuorumHost::pause(Duration time) {
   if (!up()) return;
   cluster_.world.trace("node {}: stopped for a while", id_);
   process_->pause();
-  cluster_.world.after(time, [this, process = process_] {
+  cluster_.world.after(time, [process = process_] {
     if (process->alive()) process->resume();
   });
 }

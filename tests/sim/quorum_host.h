@@ -100,6 +100,7 @@ class QuorumHost {
   // Ends the virtual machine and the writes, then gives the volume to another.
   void hand_over(qdisk::NodeId to);
   bool up() const { return stack_ != nullptr; }
+  const qdisk::NodeRecord& stored() const { return stored_; }  // what its disk holds
   bool remembers() const { return stored_.remembers; }
   bool settled() const;  // a member with a lease
   bool works() const;    // coordinates, and its writes land

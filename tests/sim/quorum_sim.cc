@@ -23,8 +23,6 @@ QuorumSabotage parse(const std::string& name) {
   sabotage.short_takeover = name == "takeover";
   sabotage.pet_blindly = name == "watchdog";
   sabotage.lun.requeue = name == "requeue";
-  sabotage.lun.keep_own_life = name == "own_life";
-  sabotage.lun.unregister = name == "unregister";
   return sabotage;
 }
 
@@ -62,6 +60,8 @@ class QuorumSimulation {
   void cut_something();
   void heal();
   bool healthy() const;
+  // What has been decided while a disk was being lost may have made its node the only voter.
+  bool operator_needed();
   // Without the memory of `host` there is still a majority: else only an operator can go on.
   bool spare(const QuorumHost* host = nullptr) const;
   NodeId any() { return static_cast<NodeId>(world_.random().below(hosts_.size())); }
@@ -152,6 +152,19 @@ void QuorumSimulation::cut_something() {
     default:
       net.loss_per_million = static_cast<uint32_t>(world_.random().below(400'000));
   }
+}
+
+bool QuorumSimulation::operator_needed() {
+  qdisk::Decision newest = judge_.newest();
+  qdisk::Answers remembering{.nodes = {}, .witness = use_witness_};
+  for (NodeId node = 0; node < hosts_.size(); ++node) {
+    const qdisk::NodeRecord& stored = hosts_[node]->stored();
+    if (stored.remembers) remembering.nodes.add(node);
+    if (stored.acceptor.decided.epoch > newest.epoch) newest = stored.acceptor.decided;
+  }
+  const bool needed = !is_majority(newest, remembering);
+  if (needed) world_.trace("only an operator can go on");
+  return needed;
 }
 
 bool QuorumSimulation::spare(const QuorumHost* host) const {
@@ -248,7 +261,7 @@ bool QuorumSimulation::simulate() {
   for (const auto& host : hosts_) {
     if (!host->up()) host->start(true);
   }
-  if (!judge_.failed() &&
+  if (!judge_.failed() && !operator_needed() &&
       !world_.run_until([this] { return judge_.failed() || healthy(); }, kHealTime)) {
     std::string state;
     for (const auto& host : hosts_) state += "\n    " + host->describe();
@@ -269,8 +282,7 @@ SeedVerdict simulate_quorum(const SeedRun& run) {
 int main(int count, char** values) {
   return holdfast::sim::run_seed_program(
       {.name = "sim_quorum",
-       .sabotages = {"verification", "late_lease", "sighting", "takeover", "watchdog", "requeue",
-                     "own_life", "unregister"},
+       .sabotages = {"verification", "late_lease", "sighting", "takeover", "watchdog", "requeue"},
        .run = holdfast::sim::simulate_quorum},
       count, values);
 }

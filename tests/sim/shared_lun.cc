@@ -313,7 +313,6 @@ void SharedLunDevice::preempt_and_abort(uint64_t victim, ReservationType type, D
       lun_.holder_ = nexus_;
       lun_.type_ = type;
     }
-    if (sabotage_.keep_own_life && own_key_ && own_key_(victim)) return reply({});
     lun_.abort_of(removed, [reply] { reply({}); });
   });
 }

@@ -87,9 +87,7 @@ class SharedLun {
 
 // What it does wrong on purpose.
 struct LunSabotage {
-  bool requeue = false;        // a conflict makes it register anew and repeat the write
-  bool keep_own_life = false;  // preempting earlier lives of the own node only seems to work
-  bool unregister = false;     // it unregisters at its end, also as holder
+  bool requeue = false;  // a conflict makes it register anew and repeat the write
 };
 
 // Owner: the test, one per process.
@@ -103,7 +101,6 @@ class SharedLunDevice final : public io::SharedBlockDevice, private ProcessWatch
   // No command reaches the target, nor answer this host.
   void cut(bool is_cut) { cut_ = is_cut; }
   uint64_t nexus() const { return nexus_; }
-  void set_own_node_keys(std::function<bool(uint64_t)> own) { own_key_ = std::move(own); }
   void unregister();
 
   io::BlockInfo info() const override;
@@ -140,7 +137,6 @@ class SharedLunDevice final : public io::SharedBlockDevice, private ProcessWatch
   bool cut_ = false;
   bool logged_in_ = false;
   Listener* listener_ = nullptr;
-  std::function<bool(uint64_t)> own_key_;
 };
 
 }  // namespace holdfast::sim
