@@ -64,12 +64,12 @@ TEST(WitnessDamage, AHeartbeatLeavesTheOneBeforeIt) {
 TEST(WitnessGhosts, ALateWriteNeverLandsOverANewerOne) {
   size_t failed = 0, late = 0, refused = 0;
   for (uint64_t seed = 1; seed <= 20; ++seed) {
+    std::map<uint64_t, uint64_t> newest;  // by place; until the last late write has landed
     Scene scene(seed);
     scene.format();
     Host& a = scene.opened(0);
     scene.lun.options().slow_per_million = 100'000;
     scene.lun.options().slow_max = 20s;
-    std::map<uint64_t, uint64_t> newest;  // by place
     scene.on_landed = [&](uint64_t offset, base::Bytes bytes) {
       const auto sector = qdisk::Sector(bytes.first(qdisk::kRecordBytes));
       uint64_t number = 0;

@@ -346,8 +346,8 @@ class StateSaveTest : public StateFileTest {
   base::Result<> save() {
     ++record_.fenced;
     std::promise<base::Result<>> answered;
+    bool inside = true;
     thread_.call([&] {
-      bool inside = true;
       store_->save(record_, [&](base::Result<> result) noexcept {
         EXPECT_FALSE(inside) << "answered from inside the call";
         answered.set_value(result);

@@ -227,8 +227,9 @@ TEST_F(TlsEngineTest, ANodeOfAnotherClusterIsToldSoByBothEnds) {
 
 TEST_F(TlsEngineTest, WhatIsNotTlsIsRefused) {
   for (const std::string& text :
-       {std::string("GET / HTTP/1.1\r\nHost: x\r\n\r\n"), std::string("HF\1\0\0\1\0\0\0\0\0\0", 20),
-        std::string(64, '\0'), std::string(64, '\xff'), std::string("SSH-2.0-OpenSSH_9.2\r\n")}) {
+       {std::string("GET / HTTP/1.1\r\nHost: x\r\n\r\n"),
+        std::string("HF\1") + std::string(17, '\0'), std::string(64, '\0'), std::string(64, '\xff'),
+        std::string("SSH-2.0-OpenSSH_9.2\r\n")}) {
     TlsEngine server(make_context(ca, "hv2"), Side::server, "");
     std::vector<uint8_t> plain;
     EXPECT_FALSE(server.receive(base::as_bytes(text), plain));
