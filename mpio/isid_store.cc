@@ -321,7 +321,8 @@ std::expected<void, std::string> IsidStore::replace(const std::string& file,
                                                     std::string_view text) const {
   const auto replaced = daemon::replace_file(file, base::as_bytes(text));
   if (replaced) return {};
-  return std::unexpected(fmt::format("cannot write {}: {}", file, std::strerror(replaced.error())));
+  return std::unexpected(fmt::format("cannot write {}: {}", replaced.error().path,
+                                     std::strerror(replaced.error().sys)));
 }
 
 }  // namespace holdfast::mpio

@@ -123,8 +123,10 @@ std::expected<void, std::string> StateDirectory::begin(const StoredState* stored
   }
   opened_.incarnation = *life;
   if (auto saved = replace(encode(opened_)); !saved) {
-    return std::unexpected(fmt::format("cannot write {}: {} ({})", file(), saved.error().what,
-                                       std::strerror(saved.error().sys)));
+    const daemon::WriteFailure& failure = saved.error();
+    return std::unexpected(fmt::format("cannot write {}: {} ({})", failure.path,
+                                       write_failure(failure.sys).error().what,
+                                       std::strerror(failure.sys)));
   }
   return {};
 }
@@ -135,10 +137,8 @@ std::vector<uint8_t> StateDirectory::encode(const NodeRecord& record) const {
       {.node = owner_.node, .cluster = owner_.cluster, .boot = owner_.boot, .record = record});
 }
 
-base::Result<> StateDirectory::replace(base::Bytes content) const {
-  const auto replaced = daemon::replace_file(file(), content);
-  if (!replaced) return write_failure(replaced.error());
-  return {};
+std::expected<void, daemon::WriteFailure> StateDirectory::replace(base::Bytes content) const {
+  return daemon::replace_file(file(), content);
 }
 
 // --- the store ---
@@ -168,8 +168,12 @@ void StateFile::save(const NodeRecord& record, Done done) {
                                           "not ended")),
                 false);
   }
-  const bool taken = files_.submit([directory = directory_, content = directory_->encode(record),
-                                    post]() noexcept { post(directory->replace(content), true); });
+  const bool taken = files_.submit(
+      [directory = directory_, content = directory_->encode(record), post]() noexcept {
+        const auto replaced = directory->replace(content);
+        if (replaced) return post(base::Result<>(), true);
+        post(base::Result<>(write_failure(replaced.error().sys)), true);
+      });
   if (!taken) {
     return post(base::Result<>(base::fail(Errc::busy, "too much waits for the local disk")), false);
   }

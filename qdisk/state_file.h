@@ -43,7 +43,7 @@ class StateDirectory {
   // Of opened().incarnation.
   std::vector<uint8_t> encode(const NodeRecord& record) const;
   // Durable when it returns.
-  base::Result<> replace(base::Bytes content) const;
+  std::expected<void, daemon::WriteFailure> replace(base::Bytes content) const;
 
  private:
   StateDirectory(std::string directory, const StateOwner& owner, daemon::Fd lock)

@@ -79,19 +79,25 @@ std::expected<std::vector<uint8_t>, int> read_file(const std::string& path, size
   }
 }
 
-std::expected<void, int> replace_file(const std::string& path, base::Bytes content) {
+std::expected<void, WriteFailure> replace_file(const std::string& path, base::Bytes content) {
   const std::string fresh = path + ".new";
+  const std::string directory = std::filesystem::path(path).parent_path();
   {
     const Fd out(
         ::open(fresh.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600));
-    if (out.get() < 0) return std::unexpected(errno);
-    if (auto written = write_all(out.get(), content); !written) {
+    if (out.get() < 0) return std::unexpected(WriteFailure(fresh, errno));
+    if (const auto written = write_all(out.get(), content); !written) {
       ::unlink(fresh.c_str());  // what is on a full disk is in the way of the next attempt
-      return written;
+      return std::unexpected(WriteFailure(fresh, written.error()));
     }
   }
-  if (::rename(fresh.c_str(), path.c_str()) != 0) return std::unexpected(errno);
-  return sync_directory(std::filesystem::path(path).parent_path());
+  if (::rename(fresh.c_str(), path.c_str()) != 0) {
+    return std::unexpected(WriteFailure(path, errno));
+  }
+  if (const auto synced = sync_directory(directory); !synced) {
+    return std::unexpected(WriteFailure(directory, synced.error()));
+  }
+  return {};
 }
 
 std::expected<void, int> sync_directory(const std::string& path) {

@@ -38,8 +38,13 @@ std::expected<std::optional<Fd>, std::string> lock_file(const std::string& path)
 // Of a file with more than `max_bytes`: one byte more than that. ENOENT: there is none. EINVAL: it
 // is no regular file.
 std::expected<std::vector<uint8_t>, int> read_file(const std::string& path, size_t max_bytes);
-// By way of PATH.new and a rename: at no moment is there half of one.
-std::expected<void, int> replace_file(const std::string& path, base::Bytes content);
 std::expected<void, int> sync_directory(const std::string& path);
+
+struct WriteFailure {
+  std::string path;  // what is to be looked at: not always the file that was to be replaced
+  int sys = 0;       // errno
+};
+// By way of PATH.new and a rename: at no moment is there half of one.
+std::expected<void, WriteFailure> replace_file(const std::string& path, base::Bytes content);
 
 }  // namespace holdfast::daemon

@@ -43,7 +43,10 @@ TEST_F(DurableFile, IsReplacedWhole) {
 TEST_F(DurableFile, AReplacementThatFailsLeavesTheOldOne) {
   ASSERT_TRUE(replace_file(path("a"), base::as_bytes("old"sv)));
   std::filesystem::create_directory(path("a.new"));
-  EXPECT_EQ(replace_file(path("a"), base::as_bytes("new"sv)).error(), EISDIR);
+  const auto replaced = replace_file(path("a"), base::as_bytes("new"sv));
+  ASSERT_FALSE(replaced);
+  EXPECT_EQ(replaced.error().sys, EISDIR);
+  EXPECT_EQ(replaced.error().path, path("a.new"));
   EXPECT_EQ(text(read_file(path("a"), 100)), "old");
 }
 

@@ -248,12 +248,12 @@ TEST_F(StateFileTest, ADirectoryThatCannotBeWrittenToIsRefused) {
 
 TEST_F(StateFileTest, ALifeThatCannotBeMadeDurableDoesNotBegin) {
   std::filesystem::create_directories(file() + ".new");
-  EXPECT_THAT(open_error(), HasSubstr("cannot write " + file()));
+  EXPECT_THAT(open_error(), HasSubstr("cannot write " + file() + ".new: "));
   std::filesystem::remove(file() + ".new");
   const NodeRecord before = live();
   owner_.boot = sample_uuid(0xc1);
   std::filesystem::create_directories(file() + ".new");
-  EXPECT_THAT(open_error(), HasSubstr("cannot write " + file()));
+  EXPECT_THAT(open_error(), HasSubstr("cannot write " + file() + ".new: "));
   std::filesystem::remove(file() + ".new");
   owner_.boot = sample_uuid(0xc0);
   EXPECT_EQ(start(), before);
@@ -285,13 +285,13 @@ TEST_F(StateFileTest, AFileThatCannotGrowIsNotPutInTheOldOnesPlace) {
   NodeRecord record = before;
   record.acceptor.blocks[5] = {.epoch = 1, .incarnation = 1, .value = {}};
   const auto bytes = opened->encode(record);
-  base::Result<> saved;
+  std::expected<void, daemon::WriteFailure> saved;
   {
     const SizeLimit limit(1000);
     saved = opened->replace(bytes);
   }
   ASSERT_FALSE(saved.has_value());
-  EXPECT_EQ(saved.error().code, base::Errc::no_space);
+  EXPECT_EQ(saved.error().sys, EFBIG);
   EXPECT_FALSE(std::filesystem::exists(file() + ".new"));
   opened.reset();
   EXPECT_EQ(start(), before);
@@ -317,7 +317,6 @@ TEST_F(StateFileTest, AFullDiskIsSaidAndTheOldFileStays) {
   limit.reset();
   EXPECT_TRUE(!mounted || ::umount2(state_.c_str(), MNT_DETACH) == 0);
   ASSERT_FALSE(saved.has_value());
-  EXPECT_EQ(saved.error().code, base::Errc::no_space);
   EXPECT_EQ(saved.error().sys, mounted ? ENOSPC : EFBIG);
   EXPECT_EQ(after, before);
   EXPECT_THAT(error, HasSubstr("is full"));
@@ -409,6 +408,16 @@ TEST_F(StateSaveTest, AnErrorOfTheDiskIsAnsweredAndTheNextSaveTriesAgain) {
   std::filesystem::remove(file() + ".new");
   EXPECT_TRUE(save().has_value());
   EXPECT_EQ(stored(), record_);
+}
+
+TEST_F(StateSaveTest, AFullDiskIsSaid) {
+  base::Errc error{};
+  {
+    const SizeLimit limit(10);
+    error = save_error();
+  }
+  EXPECT_EQ(error, base::Errc::no_space);
+  EXPECT_TRUE(save().has_value());
 }
 
 TEST_F(StateSaveTest, ADiskThatHangsIsAnsweredForAndNothingWaitsBehindIt) {
