@@ -18,7 +18,7 @@ struct LoopClock {
   static constexpr bool is_steady = true;
 };
 using Duration = std::chrono::nanoseconds;
-using Instant = std::chrono::time_point<LoopClock>;  // monotonic; comparable within one process
+using Instant = std::chrono::time_point<LoopClock>;  // CLOCK_BOOTTIME; of one host
 
 // A one-shot alarm embedded in its owner. Fires on the owner's loop; stop() and restart are cheap.
 class Timer {

@@ -27,9 +27,11 @@ constexpr unsigned kMaxKernelWorkers = 2048;
 
 constexpr Duration kLongestWait = std::chrono::seconds(1);
 
+// Counts while the host is suspended, too: what had a deadline, a lease above all, has not waited
+// for it.
 Instant monotonic_now() {
   timespec now{};
-  clock_gettime(CLOCK_MONOTONIC, &now);
+  clock_gettime(CLOCK_BOOTTIME, &now);
   return Instant(std::chrono::seconds(now.tv_sec) + std::chrono::nanoseconds(now.tv_nsec));
 }
 
