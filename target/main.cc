@@ -15,13 +15,14 @@
 #include "common/daemon/descriptor_limit.h"
 #include "common/daemon/edge_thread.h"
 #include "common/daemon/file_worker.h"
+#include "common/daemon/metrics_server.h"
 #include "common/daemon/notify.h"
 #include "common/daemon/signal_watch.h"
 #include "common/io/backing_opener.h"
 #include "common/io/uring_loop.h"
 #include "target/config.h"
 #include "target/control_requests.h"
-#include "target/metrics_server.h"
+#include "target/metrics_text.h"
 #include "target/shard.h"
 #include "target/state_store.h"
 #include "target/target_node.h"
@@ -78,7 +79,7 @@ class Daemon {
   std::unique_ptr<TargetNode> node_;
   std::vector<std::unique_ptr<Shard>> shards_;
   std::unique_ptr<daemon::ControlServer> control_server_;
-  std::unique_ptr<MetricsServer> metrics_server_;
+  std::unique_ptr<daemon::MetricsServer> metrics_server_;
   std::unique_ptr<daemon::FileWorker> files_;
 };
 
@@ -203,7 +204,7 @@ bool Daemon::start_servers() {
   if (config_.metrics.empty()) return true;
   const auto endpoint = io::Endpoint::parse(config_.metrics);
   ASSERT(endpoint.has_value());  // load_config() refused anything else
-  auto metrics = MetricsServer::start(*endpoint, *node_);
+  auto metrics = daemon::MetricsServer::start(*endpoint, metrics_page(*node_));
   if (!metrics) {
     say(metrics.error());
     return false;

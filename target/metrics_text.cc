@@ -1,21 +1,18 @@
 #include "target/metrics_text.h"
 
-#include <prometheus/metric_family.h>
-#include <prometheus/text_serializer.h>
-
 #include <algorithm>
 #include <array>
 #include <map>
 #include <string_view>
-#include <vector>
+
+#include "common/daemon/metrics_text.h"
 
 namespace holdfast::target {
 namespace {
 
+using daemon::MetricsText;
 using prometheus::ClientMetric;
-using prometheus::MetricFamily;
 using prometheus::MetricType;
-using Labels = std::vector<ClientMetric::Label>;
 
 constexpr std::array<std::string_view, 5> kAluaStates = {"active/optimized", "active/non-optimized",
                                                          "standby", "unavailable", "transitioning"};
@@ -33,43 +30,7 @@ ClientMetric::Histogram histogram(const LatencyHistogram& latency) {
   return out;
 }
 
-class Page {
- public:
-  void family(const char* name, const char* help, MetricType type) {
-    families_.push_back({std::string("holdfast_target_") + name, help, type, {}});
-  }
-  void value(uint64_t value, Labels labels = {}) {
-    real(static_cast<double>(value), std::move(labels));
-  }
-  void real(double value, Labels labels = {}) {
-    ClientMetric& metric = add(std::move(labels));
-    metric.gauge.value = value;
-    metric.counter.value = value;
-  }
-  void value(const LatencyHistogram& latency, Labels labels) {
-    add(std::move(labels)).histogram = histogram(latency);
-  }
-  void gauge(const char* name, const char* help, uint64_t number) {
-    family(name, help, MetricType::Gauge);
-    value(number);
-  }
-  void counter(const char* name, const char* help, uint64_t number) {
-    family(name, help, MetricType::Counter);
-    value(number);
-  }
-  std::string text() const { return prometheus::TextSerializer().Serialize(families_); }
-
- private:
-  ClientMetric& add(Labels labels) {
-    ClientMetric& metric = families_.back().metric.emplace_back();
-    metric.label = std::move(labels);
-    return metric;
-  }
-
-  std::vector<MetricFamily> families_;
-};
-
-void daemon_metrics(const NodeStatus& s, Page& page) {
+void daemon_metrics(const NodeStatus& s, MetricsText& page) {
   page.family("info", "Version of the running target.", MetricType::Gauge);
   page.value(1, {{"version", s.version}});
   page.family("uptime_seconds", "Time since the target started.", MetricType::Gauge);
@@ -84,7 +45,7 @@ void daemon_metrics(const NodeStatus& s, Page& page) {
   page.gauge("buffer_size_bytes", "Memory of data buffers in all.", s.buffer_bytes_total);
 }
 
-void portal_metrics(const NodeStatus& s, Page& page) {
+void portal_metrics(const NodeStatus& s, MetricsText& page) {
   page.family("portal_up", "1 while the portal listens.", MetricType::Gauge);
   for (const PortalStatus& portal : s.portals) {
     page.value(
@@ -101,7 +62,7 @@ void portal_metrics(const NodeStatus& s, Page& page) {
   }
 }
 
-void session_metrics(const NodeStatus& s, Page& page) {
+void session_metrics(const NodeStatus& s, MetricsText& page) {
   struct Sum {
     uint64_t sessions = 0, in_flight = 0;
   };
@@ -118,7 +79,7 @@ void session_metrics(const NodeStatus& s, Page& page) {
   for (const auto& [target, sum] : sums) page.value(sum.in_flight, {{"target", target}});
 }
 
-void disk_metrics(const NodeStatus& s, Page& page) {
+void disk_metrics(const NodeStatus& s, MetricsText& page) {
   page.family("disk_ready", "1 while the disk is open and serves.", MetricType::Gauge);
   for (const DiskStatus& d : s.disks) {
     page.value(d.state == "ready" ? 1 : 0, {{"disk", d.config.name}});
@@ -139,8 +100,8 @@ void disk_metrics(const NodeStatus& s, Page& page) {
   page.family("command_duration_seconds", "Time from the whole command to its response.",
               MetricType::Histogram);
   for (const DiskStatus& d : s.disks) {
-    page.value(d.counters.read_latency, {{"disk", d.config.name}, {"op", "read"}});
-    page.value(d.counters.write_latency, {{"disk", d.config.name}, {"op", "write"}});
+    page.histogram(histogram(d.counters.read_latency), {{"disk", d.config.name}, {"op", "read"}});
+    page.histogram(histogram(d.counters.write_latency), {{"disk", d.config.name}, {"op", "write"}});
   }
   page.family("command_errors_total", "Commands that did not end with GOOD status, by kind.",
               MetricType::Counter);
@@ -154,7 +115,7 @@ void disk_metrics(const NodeStatus& s, Page& page) {
   }
 }
 
-void reservation_metrics(const NodeStatus& s, Page& page) {
+void reservation_metrics(const NodeStatus& s, MetricsText& page) {
   page.family("reservation_generation", "PRGENERATION of the disk.", MetricType::Gauge);
   for (const DiskStatus& d : s.disks) {
     page.value(d.reservation.generation, {{"disk", d.config.name}});
@@ -172,13 +133,21 @@ void reservation_metrics(const NodeStatus& s, Page& page) {
 }  // namespace
 
 std::string metrics_text(const NodeStatus& status) {
-  Page page;
+  MetricsText page("holdfast_target_");
   daemon_metrics(status, page);
   portal_metrics(status, page);
   session_metrics(status, page);
   disk_metrics(status, page);
   reservation_metrics(status, page);
   return page.text();
+}
+
+daemon::MetricsPage metrics_page(NodeControl& node) {
+  return [&node](daemon::StreamServer::Reply reply) {
+    node.status([reply = std::move(reply)](NodeStatus status) mutable noexcept {
+      reply([status = std::move(status)] { return metrics_text(status); });
+    });
+  };
 }
 
 }  // namespace holdfast::target

@@ -1,4 +1,4 @@
-#include "target/metrics_server.h"
+#include "common/daemon/metrics_server.h"
 
 #include <fmt/format.h>
 #include <sys/socket.h>
@@ -7,18 +7,15 @@
 #include <cerrno>
 #include <cstring>
 
-#include "target/metrics_text.h"
-
-namespace holdfast::target {
+namespace holdfast::daemon {
 namespace {
 
 using std::chrono::seconds;
-constexpr daemon::StreamServer::Limits kLimits{
-    .max_clients = kMaxMetricsClients,
-    .max_request_bytes = kMaxMetricsRequest,
-    .request_deadline = seconds(5),
-    .reply_deadline = seconds(8),  // Prometheus gives up at 10
-    .send_deadline = seconds(5)};
+constexpr StreamServer::Limits kLimits{.max_clients = kMaxMetricsClients,
+                                       .max_request_bytes = kMaxMetricsRequest,
+                                       .request_deadline = seconds(5),
+                                       .reply_deadline = seconds(8),  // Prometheus gives up at 10
+                                       .send_deadline = seconds(5)};
 
 std::string response(std::string_view status, std::string_view body, bool with_body = true) {
   return fmt::format(
@@ -46,9 +43,9 @@ RequestLine parse_request_line(std::string_view request) {
   return out;
 }
 
-class MetricsProtocol final : public daemon::StreamServer::Protocol {
+class MetricsProtocol final : public StreamServer::Protocol {
  public:
-  explicit MetricsProtocol(NodeControl& node) : node_(node) {}
+  explicit MetricsProtocol(MetricsPage page) : page_(std::move(page)) {}
 
   bool admit(int) override { return true; }
   std::optional<size_t> request_length(std::string_view received) override {
@@ -56,7 +53,7 @@ class MetricsProtocol final : public daemon::StreamServer::Protocol {
     if (end == std::string_view::npos) return std::nullopt;
     return end + 4;
   }
-  void on_request(std::string request, daemon::StreamServer::Reply reply) override {
+  void on_request(std::string request, StreamServer::Reply reply) override {
     const RequestLine line = parse_request_line(request);
     const char* refusal = !line.good                                      ? "400 Bad Request"
                           : line.method != "GET" && line.method != "HEAD" ? "405 Method Not Allowed"
@@ -65,46 +62,46 @@ class MetricsProtocol final : public daemon::StreamServer::Protocol {
     if (refusal != nullptr) {
       return reply([refusal] { return response(refusal, "the metrics are at /metrics\n"); });
     }
-    node_.status([reply = std::move(reply),
-                  with_body = line.method == "GET"](NodeStatus status) mutable noexcept {
-      reply([status = std::move(status), with_body] {
-        return response("200 OK", metrics_text(status), with_body);
+    page_([reply = std::move(reply),
+           with_body = line.method == "GET"](StreamServer::Answer text) mutable {
+      reply([text = std::move(text), with_body]() mutable {
+        return response("200 OK", text(), with_body);
       });
     });
   }
-  std::string describe(daemon::StreamServer::Failure failure) override {
-    if (failure == daemon::StreamServer::Failure::request_too_long) {
+  std::string describe(StreamServer::Failure failure) override {
+    if (failure == StreamServer::Failure::request_too_long) {
       return response("431 Request Header Fields Too Large", "the request is too long\n");
     }
-    return response("503 Service Unavailable", "the target did not answer in time\n");
+    return response("503 Service Unavailable", "the daemon did not answer in time\n");
   }
   bool keeps_connections() const override { return false; }
 
  private:
-  NodeControl& node_;
+  MetricsPage page_;
 };
 
 class Server final : public MetricsServer {
  public:
-  explicit Server(NodeControl& node) : protocol_(node) {}
+  explicit Server(MetricsPage page) : protocol_(std::move(page)) {}
   base::Result<> start(int listener) {
-    TRY_ASSIGN(streams_, daemon::StreamServer::start(listener, kLimits, protocol_, "hf-metrics"));
+    TRY_ASSIGN(streams_, StreamServer::start(listener, kLimits, protocol_, "hf-metrics"));
     return {};
   }
 
  private:
   MetricsProtocol protocol_;
-  std::unique_ptr<daemon::StreamServer> streams_;
+  std::unique_ptr<StreamServer> streams_;
 };
 
 }  // namespace
 
-std::unique_ptr<daemon::StreamServer::Protocol> make_metrics_protocol(NodeControl& node) {
-  return std::make_unique<MetricsProtocol>(node);
+std::unique_ptr<StreamServer::Protocol> make_metrics_protocol(MetricsPage page) {
+  return std::make_unique<MetricsProtocol>(std::move(page));
 }
 
 std::expected<std::unique_ptr<MetricsServer>, std::string> MetricsServer::start(
-    const io::Endpoint& endpoint, NodeControl& node) {
+    const io::Endpoint& endpoint, MetricsPage page) {
   socklen_t length = 0;
   const sockaddr_storage address = endpoint.to_sockaddr(&length);
   const int fd = ::socket(address.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
@@ -117,11 +114,11 @@ std::expected<std::unique_ptr<MetricsServer>, std::string> MetricsServer::start(
     return std::unexpected(
         fmt::format("cannot serve metrics on {}: {}", endpoint.to_string(), std::strerror(error)));
   }
-  auto server = std::make_unique<Server>(node);
+  auto server = std::make_unique<Server>(std::move(page));
   if (const auto started = server->start(fd); !started) {
     return std::unexpected(std::string(started.error().what));
   }
   return server;
 }
 
-}  // namespace holdfast::target
+}  // namespace holdfast::daemon
