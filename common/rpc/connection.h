@@ -86,6 +86,7 @@ class Connection {
   void reject(const char* why) { end(EndKind::protocol_error, why); }
 
   size_t queued_bytes() const { return queue_.size_bytes(); }
+  size_t queued_bytes(Priority priority) const { return queue_.size_bytes(priority); }
 
  private:
   enum class Phase : uint8_t { idle, connecting, handshake, open, closing, ended };

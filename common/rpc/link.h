@@ -107,6 +107,9 @@ class Link final : private ConnectionEvents {
   // connection ends. Errors as above.
   base::Result<> notify(uint16_t type, base::Bytes payload, Priority priority = Priority::urgent);
 
+  // What of it the connection has not begun to send.
+  size_t queued_bytes(Priority priority) const { return connection_.queued_bytes(priority); }
+
   size_t outstanding() const { return outstanding_; }
   size_t unanswered() const { return unanswered_; }
   uint64_t late_answers() const { return late_answers_; }  // to calls that had timed out

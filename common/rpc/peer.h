@@ -63,6 +63,9 @@ class Peer final : private LinkEvents {
                       CallDone done);
   base::Result<> notify(uint16_t type, base::Bytes payload, Priority priority = Priority::urgent);
 
+  // What has not begun to be sent; 0 while it is not up.
+  size_t queued_bytes(Priority priority) const { return up() ? link_->queued_bytes(priority) : 0; }
+
   const Options& options() const { return options_; }
   // Why the last connection or attempt ended; `why` is empty before any did.
   const ConnectionEnd& last_end() const { return last_end_; }

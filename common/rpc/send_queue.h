@@ -39,6 +39,9 @@ class SendQueue {
   base::Bytes front() const { return urgent_.empty() ? bulk_.front() : urgent_.front(); }
   void pop() { urgent_.empty() ? bulk_.pop() : urgent_.pop(); }
   size_t size_bytes() const { return urgent_.size_bytes() + bulk_.size_bytes(); }
+  size_t size_bytes(Priority priority) const {
+    return priority == Priority::urgent ? urgent_.size_bytes() : bulk_.size_bytes();
+  }
 
  private:
   FrameBuffer urgent_;
