@@ -123,8 +123,7 @@ void read_top(Section& file, Config& config) {
   file.read("state_dir", config.state_dir);
   file.read("io_threads", config.io_threads, {.min = 1, .max = kMaxIoThreads});
   file.read_size("buffer_memory", config.buffer_memory_bytes);
-  file.each_table("device", kMaxDevices, Need::optional,
-                  [&](Section& device, const std::string& at) { read_device(device, at, config); });
+  read_device_tables(file, config);
   file.each_table("export", kMaxExports, Need::optional, [&](Section& section, const std::string&) {
     ExportConfig& made = config.exports.emplace_back();
     section.read("device", made.device, Need::required);
@@ -133,6 +132,11 @@ void read_top(Section& file, Config& config) {
 }
 
 }  // namespace
+
+void read_device_tables(Section& file, Config& config) {
+  file.each_table("device", kMaxDevices, Need::optional,
+                  [&](Section& device, const std::string& at) { read_device(device, at, config); });
+}
 
 std::optional<Config> read_config(std::string_view text, daemon::ConfigSource& source) {
   Config config;

@@ -90,6 +90,7 @@ DeviceOptions device_options(const DeviceServiceOptions& options) {
   made.ghost_hold = std::chrono::milliseconds(config.ghost_hold_ms);
   made.left = options.left;
   made.note = options.note;
+  made.in_cluster = options.in_cluster;
   return made;
 }
 

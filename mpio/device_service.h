@@ -25,6 +25,7 @@ struct DeviceServiceOptions {
   std::vector<std::set<SessionTrace>> traces;  // of the isids
   std::vector<LeftSession> left;               // DeviceOptions::left
   decltype(DeviceOptions::note) note;
+  bool in_cluster = false;  // DeviceOptions::in_cluster
 };
 
 class DeviceService final : private io::SharedBlockDevice::Listener {
@@ -43,6 +44,8 @@ class DeviceService final : private io::SharedBlockDevice::Listener {
   // Once stopped.
   DeviceRemains remains() const { return device_.remains(); }
   const std::string& name() const { return options_.config.name; }
+  // Its listener is this service.
+  io::SharedBlockDevice& device() { return device_; }
 
   // Administration. False: there is no such path.
   void set_policy(Policy policy);

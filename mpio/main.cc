@@ -27,6 +27,7 @@
 #include "mpio/config.h"
 #include "mpio/control_requests.h"
 #include "mpio/device_set.h"
+#include "mpio/link_sources.h"
 #include "mpio/session_book.h"
 
 namespace holdfast::mpio {
@@ -426,20 +427,8 @@ void Daemon::end_reload() {
 // --- links ---
 
 void Daemon::on_link(const io::LinkEvent& event) noexcept {
-  using Change = io::LinkEvent::Change;
-  std::vector<io::Endpoint> told;  // several paths may have one source
-  for (const DeviceConfig& device : config_.devices) {
-    for (const PortalConfig& portal : device.portals) {
-      if (!portal.source || std::ranges::find(told, *portal.source) != told.end()) continue;
-      told.push_back(*portal.source);
-      if (event.change == Change::link) {
-        const auto where = links_->find(*portal.source);
-        if (where && where->interface == event.interface) tell_link(*portal.source, event.up);
-      } else if (std::ranges::equal(event.address.address(), portal.source->address())) {
-        tell_link(*portal.source, event.change == Change::address_added && event.up);
-      }
-    }
-  }
+  for_each_source(config_.devices, *links_, event,
+                  [this](const io::Endpoint& source, bool up) { tell_link(source, up); });
 }
 
 void Daemon::tell_link(const io::Endpoint& source, bool up) {
