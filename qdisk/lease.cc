@@ -30,6 +30,17 @@ std::optional<io::Instant> Lease::confirmed_at(const Decision& current) const {
   return times[needed - 1];
 }
 
+Answers Lease::vouching(io::Instant now) const {
+  const auto counts = [&](NodeId acceptor) {
+    return vouched_[acceptor] && now < *vouched_[acceptor] + length_;
+  };
+  Answers out{.witness = counts(kWitness)};
+  for (NodeId node = 0; node < kMaxNodes; ++node) {
+    if (counts(node)) out.nodes.add(node);
+  }
+  return out;
+}
+
 void Lease::renew(const Decision& current) {
   const auto at = confirmed_at(current);
   if (at && (!until_ || *until_ < *at + length_)) until_ = *at + length_;

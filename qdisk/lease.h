@@ -27,6 +27,8 @@ class Lease {
   // Never earlier than it once was, but for end(): what was proved stays proved.
   void renew(const Decision& current);
   std::optional<io::Instant> until() const { return until_; }
+  // Who has vouched for it in the length of a lease.
+  Answers vouching(io::Instant now) const;
   bool valid(io::Instant now) const { return until_ && now < *until_; }
 
  private:

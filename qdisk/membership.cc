@@ -141,7 +141,11 @@ Effects Membership::on_heartbeat(size_t network, const Heartbeat& heartbeat, io:
 Effects Membership::on_request(const Request& request, io::Instant now) {
   Effects effects;
   if (evicted_ || request.from >= kMaxNodes || request.from == settings_.self) return effects;
-  view_.on_contact(request.from, now);
+  // Another life of the node keeps the one that is known from being silent.
+  const Heartbeat* known = view_.of(request.from, now);
+  if (known == nullptr || known->incarnation == request.incarnation) {
+    view_.on_contact(request.from, now);
+  }
   learn(request.decided, now, effects);
   // Also where this node remembers nothing: what has been decided stays so, whoever tells it. Yet
   // it makes no promises.

@@ -130,6 +130,10 @@ class Membership {
   bool evicted() const { return evicted_; }
   bool lease_valid(io::Instant now) const { return is_member() && !stopped_ && lease_.valid(now); }
   std::optional<io::Instant> lease_until() const { return lease_.until(); }
+  Answers vouching(io::Instant now) const { return lease_.vouching(now); }
+  const View& view() const { return view_; }
+  // It has been read lately.
+  bool reaches_witness(io::Instant now) const;
   // The watchdog may be petted, and something be started that must end with the lease. Not in the
   // lease's last D - K: who looks at the lease and pets a little later, after a pause, must still
   // be stopped by L + K + D.
@@ -162,7 +166,6 @@ class Membership {
   std::array<Candidate, kMaxNodes> weights(io::Instant now) const;
   Incarnation incarnation_of(NodeId node, io::Instant now) const;
   bool witness_usable(io::Instant now) const;
-  bool reaches_witness(io::Instant now) const;
   io::Duration turn_of(NodeSet proposers) const;
 
   void learn(const Decision& decision, io::Instant now, Effects& effects);

@@ -47,7 +47,8 @@ Node::Node(const NodeServices& services, const NodeOptions& options)
     : services_(services),
       options_(options),
       membership_(options.membership, options.record.acceptor, options.record.remembers,
-                  options.record.fenced, services.random, services.loop.now()) {}
+                  options.record.fenced, services.random, services.loop.now()),
+      created_at_(services.loop.now()) {}
 
 Node::~Node() {
   services_.transport.set_receiver(nullptr);
@@ -61,6 +62,19 @@ void Node::start() {
 
 std::optional<Token> Node::token(size_t volume) const {
   return membership_.token(volume, services_.loop.now());
+}
+
+std::vector<GuardStatus> Node::devices() const {
+  std::vector<GuardStatus> out;
+  for (const auto& guarded : devices_) {
+    const bool reached = guarded->what.volume ? (volumes_ok_ >> *guarded->what.volume & 1) != 0
+                                              : membership_.reaches_witness(services_.loop.now());
+    out.push_back({.device = guarded->what,
+                   .usable = guarded->claimed && reached,
+                   .without_reservations = guarded->guard->without_reservations(),
+                   .problem = guarded->problem});
+  }
+  return out;
 }
 
 void Node::quiesced(Epoch epoch) { membership_.on_quiesced(epoch); }
@@ -213,22 +227,23 @@ void Node::open_witness() {
   if (now < next_open_) return;
   next_open_ = now + kRetry;
   witness_->open([this](base::Result<Superblock> superblock) noexcept {
-    if (!superblock) {
-      LOG_LIMITED(warning, "qdisk", "the witness is not used: {}", superblock.error().what);
-      return;
-    }
+    if (!superblock) return refuse_witness(superblock.error().what);
     if (superblock->cluster != options_.cluster) {
-      LOG_LIMITED(error, "qdisk", "the witness belongs to another cluster: {}",
-                  superblock->cluster_name);
-      return;
+      return refuse_witness("it belongs to another cluster, " + superblock->cluster_name);
     }
     if (superblock->timers != options_.membership.timers) {
-      LOG_LIMITED(error, "qdisk", "the witness has other times than this node's configuration");
-      return;
+      return refuse_witness("it has other times than this node's configuration");
     }
     witness_open_ = true;
+    witness_device_->problem.clear();
+    superblock_ = *superblock;
     membership_.use_witness(superblock->witness);
   });
+}
+
+void Node::refuse_witness(std::string problem) {
+  LOG_LIMITED(error, "qdisk", "the witness is not used: {}", problem);
+  witness_device_->problem = std::move(problem);
 }
 
 // --- devices ---
@@ -236,10 +251,28 @@ void Node::open_witness() {
 // A member whose key is gone was fenced, or the target has forgotten it: only what a majority says
 // after the loss tells which. At the witness it does no harm, and may be what the majority needs.
 bool Node::may_claim(const Guarded& guarded) const {
-  if (membership_.evicted()) return false;
+  if (membership_.evicted() || leaves_it_to_the_members()) return false;
   if (!guarded.what.volume || !membership_.is_member()) return true;
   const auto confirmed = membership_.confirmed_at();
   return guarded.lost_at == io::Instant{} || (confirmed && *confirmed > guarded.lost_at);
+}
+
+// What an earlier life of this node has under way is for the members to end: a key that they have
+// removed themselves is proof at once; one that has gone before is none, and they have to wait for
+// what this node knows to have ended.
+bool Node::leaves_it_to_the_members() const {
+  const io::Instant now = services_.loop.now();
+  if (membership_.is_member() || now - created_at_ >= options_.fence_hold) return false;
+  const Decision& decision = membership_.decision();
+  const bool left_out = decision.incarnations[options_.membership.self] == 0;
+  bool heard = false;
+  for (const NodeId node : decision.members() - NodeSet::of(options_.membership.self)) {
+    const Heartbeat* of = membership_.view().of(node, now);
+    if (of == nullptr || of->state != NodeState::member) continue;
+    if (left_out && of->fenced >= decision.epoch) return false;
+    heard = true;
+  }
+  return heard || options_.after_eviction;
 }
 
 void Node::tend(Guarded& guarded) {
@@ -253,7 +286,11 @@ void Node::tend(Guarded& guarded) {
   }
   guarded.next_look = now + kCheck;
   guarded.guard->check([this, &guarded](base::Result<> result) noexcept {
-    if (!result) note_failure(guarded, result.error());
+    if (result) {
+      if (guarded.what.volume || witness_open_) guarded.problem.clear();
+    } else {
+      note_failure(guarded, result.error());
+    }
     set_reached(guarded, result.has_value());
   });
 }
@@ -261,6 +298,7 @@ void Node::tend(Guarded& guarded) {
 // Errc::permission: our key or the reservation is gone.
 void Node::note_failure(Guarded& guarded, const base::Error& error) {
   LOG_LIMITED(warning, "qdisk", "device={}: {}", guarded.what.name, error.what);
+  guarded.problem = error.what;
   if (error.code != base::Errc::permission || !guarded.claimed) return;
   guarded.claimed = false;
   guarded.lost_at = services_.loop.now();
@@ -280,6 +318,7 @@ void Node::claim(Guarded& guarded) {
     guarded.claimed = result.has_value();
     set_reached(guarded, result.has_value());
     if (!result) return note_failure(guarded, result.error());
+    guarded.problem.clear();
     guarded.next_look = services_.loop.now() + kCheck;
   });
 }

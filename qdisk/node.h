@@ -38,6 +38,7 @@ struct NodeOptions {
   Uuid cluster{};
   NodeRecord record{};  // as it was last saved; whoever gives it has decided on the incarnation
   io::Duration fence_hold = std::chrono::seconds(15);
+  bool after_eviction = false;  // the life before this one was evicted just now
 };
 
 // What a device is to the cluster: the witness, or volume `volume`.
@@ -53,6 +54,14 @@ struct NodeServices {
   Transport& transport;
   StateStore& store;
   NodeListener& listener;
+};
+
+// For administrators.
+struct GuardStatus {
+  const GuardedDevice& device;
+  bool usable = false;  // this life is registered there, and the last look found it so
+  bool without_reservations = false;
+  std::string problem;  // why not, or what did not work last
 };
 
 class Node final : private Transport::Receiver {
@@ -77,6 +86,9 @@ class Node final : private Transport::Receiver {
   const Membership& membership() const { return membership_; }
   bool lease_valid() const { return membership_.lease_valid(services_.loop.now()); }
   std::optional<Token> token(size_t volume) const;
+  std::vector<GuardStatus> devices() const;
+  // Of the witness that is in use.
+  const std::optional<Superblock>& superblock() const { return superblock_; }
 
  private:
   struct Guarded {
@@ -88,6 +100,7 @@ class Node final : private Transport::Receiver {
     std::optional<FenceOrder> order;  // to be carried out
     std::optional<FenceProof> proof;  // of the order's epoch
     Epoch proved = 0;
+    std::string problem;
   };
 
   Node(const NodeServices& services, const NodeOptions& options);
@@ -108,8 +121,10 @@ class Node final : private Transport::Receiver {
   void look_at_proofs();
   void look_whether_closed();
   void note_failure(Guarded& guarded, const base::Error& error);
+  void refuse_witness(std::string problem);
   void set_reached(Guarded& guarded, bool reached);
   bool may_claim(const Guarded& guarded) const;
+  bool leaves_it_to_the_members() const;
   void merge(Effects& from, Effects& into);
   void save();
   void on_saved(base::Result<> result);
@@ -118,10 +133,12 @@ class Node final : private Transport::Receiver {
   NodeServices services_;
   const NodeOptions options_;
   Membership membership_;
+  const io::Instant created_at_;
   std::vector<std::unique_ptr<Guarded>> devices_;
   Guarded* witness_device_ = nullptr;
   std::unique_ptr<Witness> witness_;
   bool witness_open_ = false;
+  std::optional<Superblock> superblock_;
   uint16_t volumes_ok_ = 0;
   io::Instant next_open_{};
 

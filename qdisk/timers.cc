@@ -49,6 +49,11 @@ std::vector<std::string> violations(const Timers& t) {
         "lease + kill + watchdog, {:.0f} ms by its own clock, and margin {} is wanted",
         t.takeover, kRateError, waited, stopped, t.margin));
   }
+  if (t.watchdog <= t.kill) {
+    out.push_back(fmt::format(
+        "watchdog {} must be more than kill {}: else it would be petted when the lease has ended",
+        t.watchdog, t.kill));
+  }
   if (t.lease <= t.net_dead + 2 * t.hb_disk) {
     out.push_back(fmt::format(
         "lease {} must be more than net_dead + 2 hb_disk, {}: else a node that waits for its "

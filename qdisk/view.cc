@@ -20,15 +20,25 @@ void View::take(Peer& peer, const Heartbeat& heartbeat) {
 void View::on_network(size_t network, const Heartbeat& heartbeat, io::Instant now) {
   if (heartbeat.node >= kMaxNodes || heartbeat.node == self_ || network >= kMaxNetworks) return;
   Peer& peer = peers_[heartbeat.node];
-  // Of an earlier life, and late.
-  if (peer.newest && heartbeat.incarnation < peer.newest->incarnation) return;
+  // Of an earlier life, and late. A node that has lost its state, and whose later life is silent,
+  // may know no better number.
+  if (peer.newest && heartbeat.incarnation < peer.newest->incarnation) {
+    if (of(heartbeat.node, now) != nullptr) return;
+    peer.newest = heartbeat;
+  }
   peer.net_at[network] = now;
   take(peer, heartbeat);
 }
 
 void View::on_contact(NodeId node, io::Instant now) {
   ASSERT(node < kMaxNodes);
-  if (peers_[node].newest) peers_[node].net_at[0] = now;
+  Peer& peer = peers_[node];
+  if (!peer.newest) return;
+  // Where its heartbeats come it is known over which networks it is heard.
+  for (size_t network = 1; network < kMaxNetworks; ++network) {
+    if (fresh_net(peer, network, now)) return;
+  }
+  peer.net_at[0] = now;
 }
 
 void View::on_disk(const Heartbeat& heartbeat, io::Instant now) {

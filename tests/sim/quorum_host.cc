@@ -86,7 +86,8 @@ class HostStack final : public qdisk::NodeListener,
                                                     .reservation_key = key()},
                                      .cluster = cluster_.uuid,
                                      .record = host_.stored_,
-                                     .fence_hold = 7s};
+                                     .fence_hold = 7s,
+                                     .after_eviction = host_.stored_.ended};
     node_ = qdisk::Node::create({loop_, random_, *this, *this, *this}, options,
                                 {{.name = "witness", .device = &witness_, .volume = {}},
                                  {.name = "volume", .device = &volume_, .volume = 0}})

@@ -53,5 +53,11 @@ TEST(Timers, NothingIsZeroOrLess) {
               ElementsAre("kill must be more than 0", "margin must be more than 0"));
 }
 
+TEST(Timers, AWatchdogThatIsPettedWithoutALeaseIsRefused) {
+  Timers timers = timers_of(TimerProfile::lan_fast);
+  timers.watchdog = timers.kill;
+  EXPECT_THAT(violations(timers), ElementsAre(HasSubstr("watchdog 1000ms must be more than kill")));
+}
+
 }  // namespace
 }  // namespace holdfast::qdisk

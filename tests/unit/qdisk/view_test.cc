@@ -39,6 +39,29 @@ TEST_F(ViewTest, OneNetworkIsEnoughToBeHeard) {
   EXPECT_EQ(view_.heard_net(0, at(12'000)), NodeSet());
 }
 
+// Messages that are no heartbeats show that the node is heard, not over which network.
+TEST_F(ViewTest, AnyMessageShowsLifeButDoesNotHideALostNetwork) {
+  view_.on_contact(3, at(0));
+  EXPECT_EQ(view_.of(3, at(0)), nullptr) << "nothing is known of it yet";
+  view_.on_network(0, of(3, 1), at(0));
+  view_.on_contact(3, at(9'000));
+  EXPECT_EQ(view_.heard(at(18'000)), NodeSet::of(3));
+  view_.on_network(1, of(3, 2), at(18'000));
+  view_.on_contact(3, at(18'500));
+  EXPECT_EQ(view_.heard_net(0, at(18'999)), NodeSet::of(3));
+  EXPECT_EQ(view_.heard_net(0, at(19'000)), NodeSet());
+  EXPECT_EQ(view_.heard_net(1, at(19'000)), NodeSet::of(3));
+}
+
+TEST_F(ViewTest, AnEarlierLifeIsHeardOnlyWhenTheLaterOneIsSilent) {
+  view_.on_network(1, of(3, 1, 5), at(0));
+  view_.on_network(1, of(3, 9, 4), at(9'999));
+  EXPECT_EQ(view_.of(3, at(9'999))->incarnation, 5U);
+  EXPECT_EQ(view_.of(3, at(10'000)), nullptr);
+  view_.on_network(1, of(3, 9, 4), at(10'000));
+  EXPECT_EQ(view_.of(3, at(10'000))->incarnation, 4U);
+}
+
 // One reading shows nothing, as it may be years old; nor do many of the same.
 TEST_F(ViewTest, TheDiskShowsLifeWhenASequenceHasChangedBetweenTwoReadings) {
   view_.on_disk(of(3, 7), at(0));
