@@ -85,7 +85,9 @@ int main(int argc, char** argv) {
   }
   if (quorum_noun->parsed()) {
     base::SystemRandom random;
-    return qdisk::run_quorum_command(quorum_command, random, std::cout, std::cerr);
+    return qdisk::run_quorum_command(
+        quorum_command, random, daemon::control_exchange("holdfast-qdiskd", qdisk::kCliDeadline),
+        std::cout, std::cerr);
   }
   return target::kExitUsage;
 }

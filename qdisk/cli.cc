@@ -9,9 +9,10 @@
 #include "common/daemon/config_values.h"
 #include "common/daemon/control_message.h"
 #include "common/daemon/text_table.h"
+#include "qdisk/cli_daemon.h"
 #include "qdisk/cli_report.h"
-#include "qdisk/cli_timers.h"
 #include "qdisk/guarded_call.h"
+#include "qdisk/named_timers.h"
 #include "qdisk/witness_format.h"
 
 namespace holdfast::qdisk {
@@ -154,9 +155,11 @@ Outcome run(const QuorumCommand& command, base::Random& random) {
 
 }  // namespace
 
-int run_quorum_command(const QuorumCommand& command, base::Random& random, std::ostream& out,
-                       std::ostream& err) {
-  const Outcome outcome = run(command, random);
+int run_quorum_command(const QuorumCommand& command, base::Random& random,
+                       const daemon::Exchange& exchange, std::ostream& out, std::ostream& err) {
+  const bool witness = command.verb == QuorumCommand::Verb::witness_format ||
+                       command.verb == QuorumCommand::Verb::witness_show;
+  const Outcome outcome = witness ? run(command, random) : run_with_daemon(command, exchange);
   out << outcome.out;
   err << outcome.err;
   return outcome.status;

@@ -1,5 +1,6 @@
 #pragma once
-// `holdfast quorum ...`: makes a witness and looks into one. Needs no daemon.
+// `holdfast quorum ...`: what the daemon of this node knows and may be told; and the witness, which
+// is made and looked into without a daemon.
 
 #include <chrono>
 #include <cstdint>
@@ -8,6 +9,7 @@
 #include <vector>
 
 #include "common/base/random.h"
+#include "common/daemon/control_client.h"
 #include "qdisk/timers.h"
 
 namespace CLI {
@@ -19,12 +21,16 @@ namespace holdfast::qdisk {
 // Exit statuses.
 inline constexpr int kExitOk = 0;
 inline constexpr int kExitRefused = 1;  // not done; or what was looked at is no witness, or damaged
-inline constexpr int kExitUsage = 2;
+inline constexpr int kExitUsage = 2;    // or the daemon cannot be reached
+
+inline constexpr std::chrono::milliseconds kCliDeadline{2000};
 
 struct QuorumCommand {
-  enum class Verb : uint8_t { witness_format, witness_show };
-  Verb verb = Verb::witness_show;
+  enum class Verb : uint8_t { status, votes, explain, create, force, witness_format, witness_show };
+  Verb verb = Verb::status;
   bool json = false;
+  std::string socket = "/run/holdfast/qdiskd.sock";
+  bool heard_too = false;  // force
   std::string device;
   std::string cluster;
   TimerProfile profile = TimerProfile::standard;
@@ -40,7 +46,7 @@ struct QuorumCommand {
 CLI::App* add_quorum_commands(CLI::App& program, QuorumCommand& command);
 
 // Returns the exit status. The caller has no other thread.
-int run_quorum_command(const QuorumCommand& command, base::Random& random, std::ostream& out,
-                       std::ostream& err);
+int run_quorum_command(const QuorumCommand& command, base::Random& random,
+                       const daemon::Exchange& exchange, std::ostream& out, std::ostream& err);
 
 }  // namespace holdfast::qdisk

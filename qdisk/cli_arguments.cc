@@ -18,6 +18,12 @@ CLI::App* add_verb(CLI::App& noun, const char* name, const char* what, QuorumCom
                    Verb verb) {
   CLI::App* made = noun.add_subcommand(name, what);
   made->callback([&command, verb] { command.verb = verb; });
+  return made;
+}
+
+CLI::App* add_witness_verb(CLI::App& noun, const char* name, const char* what,
+                           QuorumCommand& command, Verb verb) {
+  CLI::App* made = add_verb(noun, name, what, command, verb);
   made->add_option("device", command.device, "A block device, or a regular file")->required();
   return made;
 }
@@ -25,16 +31,30 @@ CLI::App* add_verb(CLI::App& noun, const char* name, const char* what, QuorumCom
 }  // namespace
 
 CLI::App* add_quorum_commands(CLI::App& program, QuorumCommand& command) {
-  CLI::App* noun = program.add_subcommand("quorum", "The witness of a cluster");
+  CLI::App* noun = program.add_subcommand("quorum", "Who may live: votes, leases, the witness");
   noun->fallthrough();  // the verbs take these options too
   noun->require_subcommand(1);
   noun->footer(kFooter);
+  noun->add_option("--socket", command.socket, "The daemon's control socket")
+      ->capture_default_str();
   noun->add_flag("--json", command.json, "Print JSON");
+  add_verb(*noun, "status", "Show quorum, nodes, witness and volumes", command, Verb::status);
+  add_verb(*noun, "votes", "Show who has a vote, and whose is there", command, Verb::votes);
+  add_verb(*noun, "explain", "Say why there is quorum or none, and what one more failure would do",
+           command, Verb::explain);
+  add_verb(*noun, "create", "Make this node the first of a new cluster; on ONE node", command,
+           Verb::create);
+  add_verb(*noun, "force",
+           "Go on with this node alone: only when the nodes that are missing are lost for good",
+           command, Verb::force)
+      ->add_flag("--although-heard", command.heard_too,
+                 "Also while others are heard, which will never again be part of the cluster");
   CLI::App* witness = noun->add_subcommand("witness", "The small disk that votes");
   witness->fallthrough();
   witness->require_subcommand(1);
-  CLI::App* format = add_verb(*witness, "format", "Make a device the witness of a new cluster",
-                              command, Verb::witness_format);
+  CLI::App* format =
+      add_witness_verb(*witness, "format", "Make a device the witness of a new cluster", command,
+                       Verb::witness_format);
   format->add_option("--cluster", command.cluster, "The cluster's name")->required();
   format
       ->add_option_function<std::string>(
@@ -50,7 +70,7 @@ CLI::App* add_quorum_commands(CLI::App& program, QuorumCommand& command) {
                    "NAME=TIME: one of the times instead of the profile's, as lease=20s")
       ->allow_extra_args(false);
   format->add_flag("--force", command.force, "Also over what is on the device");
-  add_verb(*witness, "show", "Show what is on a witness", command, Verb::witness_show);
+  add_witness_verb(*witness, "show", "Show what is on a witness", command, Verb::witness_show);
   return noun;
 }
 

@@ -5,7 +5,7 @@
 #include <algorithm>
 
 #include "common/daemon/text_table.h"
-#include "qdisk/cli_timers.h"
+#include "qdisk/named_timers.h"
 
 namespace holdfast::qdisk {
 namespace {

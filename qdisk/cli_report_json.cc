@@ -3,7 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "qdisk/cli_report.h"
-#include "qdisk/cli_timers.h"
+#include "qdisk/named_timers.h"
 
 namespace holdfast::qdisk {
 namespace {

@@ -11,6 +11,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 
 #include "common/base/bytes.h"
 #include "qdisk/decision.h"
@@ -155,5 +156,7 @@ Decoded<Heartbeat> newest(const Decoded<Heartbeat>& a, const Decoded<Heartbeat>&
 
 // "6f1c0a52-9e7b-4c39-8f1e-0d2a4b6c8e10"
 std::string to_text(const Uuid& uuid);
+// Either case. Nothing: it is none.
+std::optional<Uuid> parse_uuid(std::string_view text);
 
 }  // namespace holdfast::qdisk

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <charconv>
 #include <utility>
 
 #include "qdisk/layout.h"
@@ -88,6 +89,20 @@ std::string to_text(const Uuid& uuid) {
   for (size_t i = 0; i < uuid.size(); ++i) {
     if (i == 4 || i == 6 || i == 8 || i == 10) out += '-';
     out += fmt::format("{:02x}", uuid[i]);
+  }
+  return out;
+}
+
+std::optional<Uuid> parse_uuid(std::string_view text) {
+  Uuid out;
+  if (text.size() != 36) return std::nullopt;
+  for (size_t i = 0; i < out.size(); ++i) {
+    const bool dash = i == 4 || i == 6 || i == 8 || i == 10;
+    if (dash && text.front() != '-') return std::nullopt;
+    if (dash) text.remove_prefix(1);
+    const char* end = text.data() + 2;
+    if (std::from_chars(text.data(), end, out[i], 16).ptr != end) return std::nullopt;
+    text.remove_prefix(2);
   }
   return out;
 }

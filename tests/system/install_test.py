@@ -7,7 +7,7 @@ from holdfast import case, paths
 from holdfast.process import run
 
 BUILD = pathlib.Path(paths.program("holdfast")).parent.parent
-UNITS = ["holdfast-targetd.service", "holdfast-mpiod.service"]
+UNITS = ["holdfast-targetd.service", "holdfast-mpiod.service", "holdfast-qdiskd.service"]
 
 
 class Install(case.TestCase):
@@ -18,7 +18,7 @@ class Install(case.TestCase):
 
     def test_the_programs_run_and_the_units_name_them(self):
         self.install()
-        for name in ("holdfast", "holdfast-targetd", "holdfast-mpiod"):
+        for name in ("holdfast", "holdfast-targetd", "holdfast-mpiod", "holdfast-qdiskd"):
             program = self.scratch / "usr/bin" / name
             self.assertRegex(run([program, "--version"]).stdout, rf"^{name} \d+\.\d+")
         for unit in UNITS:

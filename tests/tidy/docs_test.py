@@ -58,7 +58,8 @@ class Docs(unittest.TestCase):
         parts = {title: text for title, text in
                  re.findall(r"^# (.*?)\n(.*?)(?=^# |\Z)", page, re.M | re.S)}
         for title, table in (("The target", "target/config_keys.h"),
-                             ("holdfast-mpiod", "mpio/config_keys.h")):
+                             ("holdfast-mpiod", "mpio/config_keys.h"),
+                             ("holdfast-qdiskd", "qdisk/config_keys.h")):
             part = parts[title]
             keys = re.findall(r'^\s+"([\w.]+)",', tree.text(table), re.M)
             self.assertGreater(len(keys), 20)

@@ -38,7 +38,10 @@ class QuorumCliTest : public WitnessTest {
       return ran;
     }
     base::SeededRandom random(1);
-    ran.status = run_quorum_command(command, random, out, err);
+    const auto no_daemon = [](const std::string&, const std::string&) {
+      return std::expected<std::string, std::string>(std::unexpected("no daemon is asked"));
+    };
+    ran.status = run_quorum_command(command, random, no_daemon, out, err);
     ran.out = out.str();
     ran.err = err.str();
     return ran;

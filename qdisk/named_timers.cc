@@ -1,4 +1,4 @@
-#include "qdisk/cli_timers.h"
+#include "qdisk/named_timers.h"
 
 #include <fmt/format.h>
 

@@ -1,0 +1,209 @@
+#include "qdisk/cli_daemon.h"
+
+#include <fmt/format.h>
+
+#include <nlohmann/json.hpp>
+
+#include "common/daemon/control_message.h"
+#include "common/daemon/text_table.h"
+
+namespace holdfast::qdisk {
+namespace {
+
+using daemon::printable;
+using nlohmann::json;
+using Rows = std::vector<std::vector<std::string>>;
+using Verb = QuorumCommand::Verb;
+
+// What is read is checked, as the daemon may be of another version: what is not there is empty.
+std::string text(const json& object, const char* name) {
+  return printable(daemon::string_member(object, name).value_or(""));
+}
+
+bool flag(const json& object, const char* name) {
+  const auto found = object.find(name);
+  return found != object.end() && found->is_boolean() && found->get<bool>();
+}
+
+std::string number(const json& object, const char* name) {
+  const auto found = daemon::number_member(object, name);
+  return found ? std::to_string(*found) : "-";
+}
+
+json member(const json& object, const char* name) {
+  const auto found = object.find(name);
+  return found == object.end() ? json() : *found;
+}
+
+// Its elements that are objects.
+std::vector<json> objects(const json& object, const char* name) {
+  std::vector<json> out;
+  const auto found = object.find(name);
+  if (found == object.end() || !found->is_array()) return out;
+  for (const json& each : *found) {
+    if (each.is_object()) out.push_back(each);
+  }
+  return out;
+}
+
+std::string yes(bool is) { return is ? "yes" : "-"; }
+
+std::string networks(const json& node) {
+  const json list = member(node, "networks");
+  if (!list.is_array()) return "";
+  std::string out;
+  for (const json& each : list) {
+    if (!out.empty()) out += " ";
+    out += each.is_boolean() && each.get<bool>() ? "up" : "DOWN";
+  }
+  return out;
+}
+
+std::string state_of(const json& node) {
+  if (!flag(node, "heard")) return "SILENT";
+  if (!flag(node, "remembers")) return text(node, "state") + ", has lost its state";
+  return text(node, "state");
+}
+
+std::string nodes_table(const json& status) {
+  Rows rows = {{"NODE", "ID", "STATE", "LIFE", "MEMBER", "VOTE", "NETWORKS", "ON DISK"}};
+  for (const json& node : objects(status, "nodes")) {
+    const bool votes = flag(node, "votes");
+    rows.push_back({text(node, "node") + (flag(node, "this_node") ? " *" : ""), number(node, "id"),
+                    state_of(node), number(node, "incarnation"), yes(flag(node, "member")),
+                    votes ? (flag(node, "vouches") ? "there" : "missing") : "-", networks(node),
+                    yes(flag(node, "heard_on_disk"))});
+  }
+  return daemon::table(rows);
+}
+
+std::string witness_line(const json& status) {
+  const json witness = member(status, "witness");
+  if (!witness.is_object()) return "none";
+  std::string out = flag(witness, "usable") ? "usable" : "NOT USABLE";
+  if (const std::string problem = text(witness, "problem"); !problem.empty()) out += ": " + problem;
+  out += flag(witness, "votes") ? ", votes" : ", has no vote";
+  if (flag(witness, "votes")) out += flag(witness, "vouches") ? " (there)" : " (missing)";
+  return out;
+}
+
+std::string volumes_table(const json& status) {
+  Rows rows = {{"VOLUME", "NUMBER", "COORDINATOR", "TERM", "ON THIS NODE"}};
+  for (const json& volume : objects(status, "volumes")) {
+    std::string here = flag(volume, "usable") ? "usable" : "NOT USABLE";
+    if (const std::string problem = text(volume, "problem"); !problem.empty()) {
+      here += ": " + problem;
+    }
+    if (flag(volume, "without_reservations")) here += ", without reservations";
+    rows.push_back({text(volume, "name"), number(volume, "number"), text(volume, "coordinator"),
+                    number(volume, "term"), here});
+  }
+  return rows.size() == 1 ? "" : "\n" + daemon::table(rows);
+}
+
+std::string lines(const json& status, const char* name) {
+  std::string out;
+  for (const std::string& each : daemon::strings_member(status, name))
+    out += printable(each) + "\n";
+  return out;
+}
+
+std::string describe_status(const json& status) {
+  std::string out =
+      fmt::format("Cluster {}, node {}: {}\n", text(status, "cluster"), text(status, "node"),
+                  flag(status, "quorum") ? "quorum" : "NO QUORUM");
+  out += fmt::format("  epoch     {}{}{}\n", text(status, "epoch"),
+                     flag(status, "forced") ? ", forced" : "",
+                     flag(status, "fenced") ? "" : ", a fence is under way");
+  const auto left = daemon::number_member(status, "lease_left_ms");
+  out +=
+      fmt::format("  lease     {}\n",
+                  left ? fmt::format("{:.1f} s left", static_cast<double>(*left) / 1000) : "none");
+  out += fmt::format("  witness   {}\n", witness_line(status));
+  const std::string watchdog = text(status, "watchdog");
+  out += fmt::format("  watchdog  {}\n\n", watchdog.empty() ? "none" : watchdog);
+  return out + nodes_table(status) + volumes_table(status);
+}
+
+std::string describe_votes(const json& status) {
+  Rows rows = {{"VOTER", "VOTE"}};
+  for (const json& node : objects(status, "nodes")) {
+    if (flag(node, "votes")) {
+      rows.push_back({text(node, "node"), flag(node, "vouches") ? "there" : "missing"});
+    }
+  }
+  const json witness = member(status, "witness");
+  if (witness.is_object() && flag(witness, "votes")) {
+    rows.push_back({"the witness", flag(witness, "vouches") ? "there" : "missing"});
+  }
+  return fmt::format("{} votes, {} needed ({})\n{}", number(status, "votes"),
+                     number(status, "needed"), text(status, "mode"), daemon::table(rows));
+}
+
+std::string describe_why(const json& status) {
+  std::string out = lines(status, "why");
+  for (const json& failure : objects(status, "next_failures")) out += text(failure, "text") + "\n";
+  return out;
+}
+
+Outcome failure(const QuorumCommand& command, const std::vector<std::string>& problems,
+                int status) {
+  Outcome out{.status = status};
+  if (command.json) {
+    out.out = daemon::to_line(daemon::refusal(problems));
+  } else {
+    for (const std::string& problem : problems) out.err += printable(problem) + "\n";
+  }
+  return out;
+}
+
+json request_of(const QuorumCommand& command) {
+  if (command.verb == Verb::create) return {{"command", "create"}};
+  if (command.verb == Verb::force) {
+    return {{"command", "force"}, {"heard_too", command.heard_too}};
+  }
+  return {{"command", "status"}};
+}
+
+std::string shown(const QuorumCommand& command, const json& answer) {
+  const json status = member(answer, "status");
+  switch (command.verb) {
+    case Verb::create:
+      return "The cluster is created, and this node becomes its first member; the others join by "
+             "themselves: `holdfast quorum status`.\n";
+    case Verb::force:
+      return "This node goes on alone, in a new generation of the cluster; the others join it when "
+             "they are heard: `holdfast quorum status`.\n";
+    case Verb::votes:
+      return describe_votes(status);
+    case Verb::explain:
+      return describe_why(status);
+    default:
+      return describe_status(status);
+  }
+}
+
+}  // namespace
+
+Outcome run_with_daemon(const QuorumCommand& command, const daemon::Exchange& exchange) {
+  const auto line = exchange(command.socket, daemon::to_line(request_of(command)));
+  if (!line) return failure(command, {line.error()}, kExitUsage);
+  const auto answer = daemon::parse_line(*line);
+  const bool asks = command.verb != Verb::create && command.verb != Verb::force;
+  if (!answer || !answer->contains("ok") ||
+      (flag(*answer, "ok") && asks && !member(*answer, "status").is_object())) {
+    return failure(command,
+                   {"the daemon's answer is not understood: are the daemon and this program of the "
+                    "same version?"},
+                   kExitUsage);
+  }
+  if (!flag(*answer, "ok")) {
+    return failure(command, daemon::strings_member(*answer, "problems"), kExitRefused);
+  }
+  if (!command.json) return {.status = kExitOk, .out = shown(command, *answer)};
+  const json made = asks ? member(*answer, "status") : *answer;
+  return {.status = kExitOk,
+          .out = made.dump(2, ' ', false, json::error_handler_t::replace) + "\n"};
+}
+
+}  // namespace holdfast::qdisk

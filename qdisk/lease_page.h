@@ -1,0 +1,88 @@
+#pragma once
+// What the quorum daemon lets the other daemons of its host know, in one page of shared memory: a
+// client looks at it before each I/O without asking anybody, and it stays true when the daemon
+// hangs or is gone, as a lease ends by itself.
+//
+//   /run/holdfast/qdiskd.lease    512 words of 64 bits, native order; only its daemon writes it
+//   word 0   magic; 0 while the file is being made
+//   word 1   sequence: odd while the rest is being written
+//   word 2   the end of the lease, CLOCK_BOOTTIME in ns; 0: none. May be read alone
+//   word 3.. LeaseView, field by field
+//
+// The file is never replaced: clients that have mapped it see the next daemon's writing.
+
+#include <array>
+#include <expected>
+#include <optional>
+#include <string>
+#include <utility>
+
+#include "common/io/loop.h"
+#include "qdisk/decision.h"
+
+namespace holdfast::qdisk {
+
+struct VolumeView {
+  NodeId coordinator = kNoNode;
+  uint32_t term = 0;
+  bool token = false;  // this node may act as its coordinator, with (epoch, term) as its token
+  bool operator==(const VolumeView&) const = default;
+};
+
+struct LeaseView {
+  io::Instant lease_until{};  // the epoch: there is none
+  // A path that was registered with `key` before this moment may carry data: "verify after
+  // register". The epoch: none may.
+  io::Instant confirmed_at{};
+  Life life;
+  uint64_t key = 0;  // by which all daemons of this host register themselves
+  Epoch epoch = 0;
+  NodeSet members;
+  // Of the newest epoch of which nothing of former members can land any more; `fenced_timed`: only
+  // since a time has gone by.
+  Epoch fenced = 0;
+  bool fenced_timed = false;
+  std::array<VolumeView, kMaxVolumes> volumes{};
+
+  bool valid(io::Instant now) const { return now < lease_until; }
+  bool operator==(const LeaseView&) const = default;
+};
+
+// Owner: the daemon.
+class LeasePage {
+ public:
+  // Makes the file if it is absent, with the rights of a control socket's directory. What an
+  // earlier daemon wrote stays until the first write(). The error is for the administrator.
+  static std::expected<LeasePage, std::string> open(const std::string& path);
+  LeasePage(LeasePage&& other) noexcept : words_(std::exchange(other.words_, nullptr)) {}
+  LeasePage& operator=(LeasePage&&) = delete;
+  ~LeasePage();
+
+  void write(const LeaseView& view);
+
+ private:
+  explicit LeasePage(uint64_t* words) : words_(words) {}
+  uint64_t* words_;
+};
+
+// The client's side. Any thread.
+class LeaseReader {
+ public:
+  // Errors as above: the daemon has never run since the host was booted.
+  static std::expected<LeaseReader, std::string> open(const std::string& path);
+  LeaseReader(LeaseReader&& other) noexcept : words_(std::exchange(other.words_, nullptr)) {}
+  LeaseReader& operator=(LeaseReader&&) = delete;
+  ~LeaseReader();
+
+  // One load, for the I/O path: whoever is stopped between this and its I/O is caught by the fence.
+  bool valid(io::Instant now) const;
+  // Nothing: the daemon has died while it was writing, and no other has come yet. Then there is no
+  // lease either.
+  std::optional<LeaseView> read() const;
+
+ private:
+  explicit LeaseReader(const uint64_t* words) : words_(words) {}
+  const uint64_t* words_;
+};
+
+}  // namespace holdfast::qdisk

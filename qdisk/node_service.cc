@@ -1,0 +1,465 @@
+#include "qdisk/node_service.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "common/base/log.h"
+#include "qdisk/reservation_key.h"
+
+namespace holdfast::qdisk {
+
+namespace {
+
+constexpr const char* kLog = "qdiskd";
+constexpr const char* kRestarting = "this life is ending, and another one begins: try again";
+
+// A cluster of this node, in which no life is a member yet. The node is in the epoch's number as it
+// is where one was forced: of two that are created by mistake one counts.
+Decision first_decision(const Config& config, const std::optional<WitnessSight>& sight) {
+  const NodeId self = config.self().id;
+  Decision first;
+  first.epoch = Epoch{1} << kGenerationShift | Epoch{self} << kForcedByShift | 1;
+  first.voters = NodeSet::of(self);
+  if (sight && config.mode == QuorumMode::node_and_disk_majority) {
+    first.witness = sight->superblock.witness;
+  }
+  return first;
+}
+
+}  // namespace
+
+NodeService::NodeService(const Services& services, const Config& config,
+                         std::vector<GuardedDevice> devices, const Uuid& boot)
+    : services_(services),
+      config_(config),
+      devices_(std::move(devices)),
+      boot_(boot),
+      petter_(config.timers) {}
+
+NodeService::~NodeService() {
+  ASSERT(phase_ == Phase::idle || phase_ == Phase::stopped);
+  services_.loop.stop(timer_);
+}
+
+const GuardedDevice* NodeService::witness() const {
+  const auto found =
+      std::ranges::find_if(devices_, [](const GuardedDevice& each) { return !each.volume; });
+  return found == devices_.end() ? nullptr : &*found;
+}
+
+// --- a life begins ---
+
+void NodeService::start(io::Task running, Failed failed) {
+  running_ = std::move(running);
+  failed_ = std::move(failed);
+  begin();
+}
+
+// Without a sight of the witness an old copy of the local state would not be noticed. A node must
+// come up without it all the same.
+void NodeService::begin() {
+  phase_ = Phase::looking;
+  look([this]() noexcept { open_state(); });
+}
+
+void NodeService::look(io::Task then) {
+  if (witness() == nullptr) return then();
+  auto look = WitnessLook::create(services_.loop, *witness()->device, config_.self().id);
+  if (!look) return refuse_to_begin(look.error().what);
+  look_ = std::move(*look);
+  look_->start(
+      config_.timers.disk_io_to,
+      [this, then = std::move(then)](const base::Result<WitnessSight>& sight) mutable noexcept {
+        on_looked(sight, std::move(then));
+      });
+}
+
+void NodeService::on_looked(const base::Result<WitnessSight>& sight, io::Task then) {
+  sight_.reset();
+  if (!sight) {
+    LOG_WARNING(kLog, "the witness was looked at in vain: {}", sight.error().what);
+  } else if (sight->superblock.cluster != config_.cluster) {
+    LOG_ERROR(kLog, "the witness belongs to another cluster: {}", sight->superblock.cluster_name);
+  } else {
+    sight_ = *sight;
+  }
+  // The look is still on the stack.
+  services_.loop.post(
+      [this, weak = std::weak_ptr(self_), then = std::move(then)]() mutable noexcept {
+        if (weak.expired()) return;
+        look_.reset();
+        if (stopped_ && node_ == nullptr) return finish_stop();
+        if (!stopped_) then();
+      });
+}
+
+void NodeService::open_state() {
+  phase_ = Phase::opening;
+  const StateOwner owner{.node = config_.self().id,
+                         .cluster = config_.cluster,
+                         .boot = boot_,
+                         .seen = std::max(seen_, sight_ ? sight_->seen : 0)};
+  const auto open = [this, weak = std::weak_ptr(self_), owner, directory = config_.state_dir,
+                     &loop = services_.loop, &random = services_.random]() noexcept {
+    auto opened = StateDirectory::open(directory, owner, random);
+    loop.post([this, weak, opened = std::move(opened)]() mutable noexcept {
+      if (!weak.expired()) on_opened(std::move(opened));
+    });
+  };
+  if (!services_.files.submit(open)) refuse_to_begin("earlier work on files has not ended");
+}
+
+void NodeService::on_opened(std::expected<std::shared_ptr<StateDirectory>, std::string> directory) {
+  if (stopped_) return finish_stop();
+  if (!directory) return refuse_to_begin(std::move(directory.error()));
+  directory_ = std::move(*directory);
+  run(directory_->opened());
+}
+
+void NodeService::refuse_to_begin(std::string why) {
+  phase_ = Phase::idle;
+  problem_ = why;
+  if (failed_) std::exchange(failed_, nullptr)(std::move(why));
+}
+
+void NodeService::run(const NodeRecord& record) {
+  const NodeId self = config_.self().id;
+  const Life life{self, directory_->opened().incarnation};
+  NodeOptions options{.membership = {.self = self,
+                                     .incarnation = life.incarnation,
+                                     .timers = config_.timers,
+                                     .policy = config_.policy(),
+                                     .reservation_key = reservation_key(config_.cluster, life)},
+                      .cluster = config_.cluster,
+                      .record = record,
+                      .after_eviction = std::exchange(evicted_, false)};
+  store_ = std::make_unique<StateFile>(services_.loop, services_.files, directory_,
+                                       config_.timers.disk_io_to);
+  auto node = Node::create({.loop = services_.loop,
+                            .random = services_.random,
+                            .transport = services_.transport,
+                            .store = *store_,
+                            .listener = *this},
+                           options, devices_);
+  if (!node) return refuse_to_begin(node.error().what);
+  node_ = std::move(*node);
+  LOG_INFO(kLog, "life begins: node={} incarnation={} epoch={} key=0x{:016x}", config_.node,
+           life.incarnation, count_of(record.acceptor.decided.epoch),
+           options.membership.reservation_key);
+  phase_ = Phase::running;
+  problem_.clear();
+  node_->start();
+  if (running_) std::exchange(running_, nullptr)();
+  services_.loop.start(timer_, node_->membership().tick_length());
+}
+
+// --- while it lives ---
+
+// A life that has ended has no lease; when only the daemon ends, its lease does by itself.
+void NodeService::publish() {
+  const Membership& membership = node_->membership();
+  LeaseView view{.life = {config_.self().id, directory_->opened().incarnation},
+                 .epoch = membership.decision().epoch,
+                 .members = membership.decision().members(),
+                 .fenced = membership.fenced(),
+                 .fenced_timed = membership.fenced_timed()};
+  view.key = reservation_key(config_.cluster, view.life);
+  if (node_->lease_valid()) {
+    view.lease_until = *membership.lease_until();
+    view.confirmed_at = membership.confirmed_at().value_or(io::Instant{});
+  }
+  for (size_t i = 0; i < kMaxVolumes; ++i) {
+    const VolumeOwner& owner = membership.decision().volumes[i];
+    view.volumes[i] = {
+        .coordinator = owner.coordinator, .term = owner.term, .token = node_->token(i).has_value()};
+  }
+  services_.page.write(view);
+}
+
+// Only here, where the lease was looked at in the same turn.
+void NodeService::tend_watchdog() {
+  Watchdog* watchdog = services_.watchdog;
+  if (watchdog == nullptr) return;
+  const io::Instant now = services_.loop.now();
+  const Membership& membership = node_->membership();
+  const WatchdogAdvice advice = petter_.look(now, {.until = membership.lease_until(),
+                                                   .valid = membership.lease_valid(now),
+                                                   .ample = membership.lease_ample(now)});
+  if (advice.act == WatchdogAct::pet) {
+    watchdog->pet();
+  } else if (advice.act == WatchdogAct::arm) {
+    const auto armed = watchdog->arm(config_.timers.watchdog);
+    if (armed) {
+      LOG_INFO(kLog, "the watchdog is armed: {}", watchdog->describe());
+      petter_.on_armed();
+    } else {
+      LOG_LIMITED(error, kLog, "the watchdog cannot be armed: {}", armed.error().what);
+    }
+  }
+  if (advice.must_end_by && watchdog->armed()) disarm_watchdog();
+}
+
+// Nothing lives by the lease but what looks at its page before each step.
+void NodeService::disarm_watchdog() {
+  Watchdog* watchdog = services_.watchdog;
+  if (watchdog == nullptr || !watchdog->armed()) return;
+  if (const auto disarmed = watchdog->disarm(); !disarmed) {
+    return LOG_ERROR(kLog, "the watchdog cannot be disarmed, and will fire: {}",
+                     disarmed.error().what);
+  }
+  petter_.on_disarmed();
+}
+
+// Nobody has asked anything of this daemon that would have to end first.
+void NodeService::on_decision(const Decision& decision) {
+  LOG_INFO(kLog, "decided: epoch={}.{} members={:#x} voters={:#x} witness_votes={}{}",
+           generation_of(decision.epoch), count_of(decision.epoch), decision.members().bits(),
+           decision.voters.bits(), decision.witness_votes, decision.forced ? " forced" : "");
+  publish();
+  // Its state was lost, and what it knows to be its number is that of an earlier life, or none: the
+  // others would take what it says for old.
+  const Incarnation known = decision.incarnations[config_.self().id];
+  if (known > directory_->opened().incarnation) {
+    seen_ = known;
+    return begin_next("a later life of this node is known: another one begins after it");
+  }
+  services_.loop.post([this, weak = std::weak_ptr(self_), epoch = decision.epoch]() noexcept {
+    if (!weak.expired() && node_ != nullptr) node_->quiesced(epoch);
+  });
+}
+
+void NodeService::on_evicted() {
+  publish();
+  evicted_ = true;
+  begin_next("this life was evicted; the next one asks to be admitted");
+}
+
+void NodeService::begin_next(const char* why) {
+  services_.loop.post([this, why, weak = std::weak_ptr(self_)]() noexcept {
+    if (weak.expired() || phase_ != Phase::running) return;
+    LOG_WARNING(kLog, "{}", why);
+    phase_ = Phase::ending;
+    end_life([this]() noexcept {
+      if (stopped_) return finish_stop();
+      begin();
+    });
+  });
+}
+
+void NodeService::on_tick() noexcept {
+  if (phase_ == Phase::stopping) {
+    if (services_.loop.now() < leave_until_) {
+      services_.loop.start(timer_, config_.timers.hb_net);
+      return;
+    }
+    return end_life([this]() noexcept { finish_stop(); });
+  }
+  if (phase_ != Phase::running) return;
+  services_.loop.start(timer_, node_->membership().tick_length());
+  publish();
+  tend_watchdog();
+  ask_for_what_is_configured();
+}
+
+// A volume of the configuration that the cluster lacks; and a witness, where there is none yet.
+// Another one than the cluster has is a change that an administrator asks for.
+void NodeService::ask_for_what_is_configured() {
+  const Membership& membership = node_->membership();
+  if (!node_->lease_valid() || membership.asked()) return;
+  const Decision& decision = membership.decision();
+  for (const DiskConfig& volume : config_.volumes) {
+    if (decision.volumes[volume.number].coordinator != kNoNode) continue;
+    (void)node_->ask({.kind = Change::Kind::add_volume, .volume = volume.number});
+    return;
+  }
+  if (config_.mode == QuorumMode::node_and_disk_majority && decision.witness == Uuid{} &&
+      node_->superblock()) {
+    (void)node_->ask({.kind = Change::Kind::use_witness, .witness = node_->superblock()->witness});
+  }
+}
+
+// --- what an administrator asks for ---
+
+std::optional<std::string> NodeService::obstacle_to_create() const {
+  if (phase_ != Phase::running) return kRestarting;
+  const Membership& membership = node_->membership();
+  if (membership.decision().epoch != 0) {
+    return fmt::format("this node belongs to a cluster already: {}", config_.cluster_name);
+  }
+  if (witness() != nullptr && !sight_) {
+    return "the witness cannot be read, or belongs to another cluster: `holdfast quorum explain`";
+  }
+  if (sight_ && sight_->newest != 0) {
+    return "the witness has decisions of this cluster already: start its other nodes, or format "
+           "another witness";
+  }
+  for (const NodeConfig& node : config_.nodes) {
+    const Heartbeat* heard = membership.view().of(node.id, services_.loop.now());
+    if (heard != nullptr && heard->epoch != 0) {
+      return fmt::format("{} belongs to this cluster already, and this node is to join it",
+                         node.name);
+    }
+  }
+  return std::nullopt;
+}
+
+// What lies on the witness now: another node may have created the cluster meanwhile.
+void NodeService::create(Done done) {
+  if (phase_ != Phase::running || look_ != nullptr) return done(std::unexpected(kRestarting));
+  look([this, done = std::move(done)]() mutable noexcept { create_now(std::move(done)); });
+}
+
+void NodeService::create_now(Done done) {
+  if (const auto obstacle = obstacle_to_create()) return done(std::unexpected(*obstacle));
+  phase_ = Phase::ending;
+  services_.loop.stop(timer_);
+  node_->close([this, weak = std::weak_ptr(self_), done = std::move(done)]() mutable noexcept {
+    services_.loop.post([this, weak, done = std::move(done)]() mutable noexcept {
+      if (!weak.expired()) found(std::move(done));
+    });
+  });
+}
+
+// In the same life: it has promised nothing to anybody.
+void NodeService::found(Done done) {
+  node_.reset();
+  store_.reset();
+  NodeRecord record = directory_->opened();
+  record.acceptor.decided = first_decision(config_, sight_);
+  record.fenced = record.acceptor.decided.epoch;  // nobody has been a member before
+  record.remembers = true;
+  const auto save = [this, weak = std::weak_ptr(self_), &loop = services_.loop,
+                     directory = directory_, record,
+                     done = std::make_shared<Done>(std::move(done))]() noexcept {
+    const bool saved = directory->replace(directory->encode(record)).has_value();
+    loop.post([this, weak, saved, record, directory, done]() noexcept {
+      if (weak.expired()) return;
+      if (stopped_) return finish_stop();
+      run(saved ? record : directory->opened());
+      if (saved) return (*done)({});
+      (*done)(std::unexpected("the local state cannot be written"));
+    });
+  };
+  if (!services_.files.submit(save)) refuse_to_begin("earlier work on files has not ended");
+}
+
+void NodeService::force(bool heard_too, Done done) {
+  if (phase_ != Phase::running) return done(std::unexpected(kRestarting));
+  const Membership& membership = node_->membership();
+  if (membership.decision().epoch == 0) {
+    return done(std::unexpected("no cluster is known here: `holdfast quorum create` makes one"));
+  }
+  if (node_->lease_valid()) {
+    return done(std::unexpected("there is quorum: nothing is to be forced"));
+  }
+  for (const NodeConfig& node : config_.nodes) {
+    if (heard_too || node.id == config_.self().id) continue;
+    if (membership.view().of(node.id, services_.loop.now()) == nullptr) continue;
+    return done(std::unexpected(fmt::format(
+        "{} is heard: mend what keeps its vote away, or stop it, and what it runs, for good",
+        node.name)));
+  }
+  LOG_WARNING(kLog, "an operator forces the quorum");
+  node_->force();
+  done({});
+}
+
+// --- the end ---
+
+void NodeService::end_life(io::Task then) {
+  disarm_watchdog();
+  services_.loop.stop(timer_);
+  node_->close([this, weak = std::weak_ptr(self_), then = std::move(then)]() mutable noexcept {
+    services_.loop.post([this, weak, then = std::move(then)]() mutable noexcept {
+      if (weak.expired()) return;
+      node_.reset();
+      store_.reset();
+      directory_.reset();
+      then();
+    });
+  });
+}
+
+void NodeService::stop(io::Task stopped) {
+  ASSERT(phase_ != Phase::stopping && phase_ != Phase::stopped);
+  stopped_ = std::move(stopped);
+  if (phase_ == Phase::idle) return finish_stop();
+  if (phase_ != Phase::running) return;  // when what is under way has ended
+  phase_ = Phase::stopping;
+  node_->leave();
+  publish();
+  leave_until_ =
+      services_.loop.now() + std::min<io::Duration>(2 * config_.timers.hb_net, kLeaveLimit);
+  services_.loop.start(timer_, config_.timers.hb_net);
+}
+
+void NodeService::finish_stop() {
+  if (look_ != nullptr) return;  // when it has ended
+  phase_ = Phase::stopped;
+  services_.loop.post(std::exchange(stopped_, nullptr));
+}
+
+// --- status ---
+
+void NodeService::add_hosts(QuorumStatus& out) const {
+  const io::Instant now = services_.loop.now();
+  for (const NodeConfig& node : config_.nodes) {
+    HostStatus host{.id = node.id, .name = node.name};
+    host.networks.assign(node.addresses.size(), false);
+    if (node_ != nullptr) {
+      const Membership& membership = node_->membership();
+      const Heartbeat own = membership.heartbeat(now);
+      const bool self = node.id == out.self;
+      const Heartbeat* heard = self ? &own : membership.view().of(node.id, now);
+      if (heard != nullptr) {
+        host.heard = true;
+        host.state = heard->state;
+        host.incarnation = heard->incarnation;
+        host.remembers = heard->remembers;
+      }
+      for (size_t i = 0; i < host.networks.size(); ++i) {
+        host.networks[i] = self || own.heard_net[i].has(node.id);
+      }
+      host.heard_on_disk = own.heard_disk.has(node.id);
+    }
+    out.hosts.push_back(std::move(host));
+  }
+  std::ranges::sort(out.hosts, {}, &HostStatus::id);
+}
+
+QuorumStatus NodeService::status() const {
+  QuorumStatus out{.cluster = config_.cluster_name,
+                   .uuid = config_.cluster,
+                   .self = config_.self().id,
+                   .policy = config_.policy(),
+                   .timers = config_.timers};
+  if (!problem_.empty()) out.problems.push_back(problem_);
+  add_hosts(out);
+  if (node_ == nullptr) {
+    if (out.problems.empty()) out.problems.emplace_back("This node is about to begin.");
+    return out;
+  }
+  const io::Instant now = services_.loop.now();
+  const Membership& membership = node_->membership();
+  out.decision = membership.decision();
+  out.vouching = membership.vouching(now);
+  out.member = membership.is_member() && !membership.evicted();
+  if (node_->lease_valid()) {
+    out.lease_left = std::chrono::duration_cast<Milliseconds>(*membership.lease_until() - now);
+  }
+  out.fenced = membership.fenced();
+  out.fenced_timed = membership.fenced_timed();
+  for (const GuardStatus& each : node_->devices()) {
+    DiskStatus disk{.name = each.device.name,
+                    .usable = each.usable,
+                    .without_reservations = each.without_reservations,
+                    .problem = each.problem};
+    if (each.device.volume) disk.number = static_cast<uint8_t>(*each.device.volume);
+    out.disks.push_back(std::move(disk));
+  }
+  return out;
+}
+
+}  // namespace holdfast::qdisk

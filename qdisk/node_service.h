@@ -1,0 +1,115 @@
+#pragma once
+// What the daemon runs of the node: one life after the other. A life begins with a look at the
+// witness and the local state; when it is evicted the next one begins, which asks to be admitted.
+//
+// Owner: main; one loop's. Files are read and written on the thread of `files`.
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "common/daemon/file_worker.h"
+#include "qdisk/config.h"
+#include "qdisk/lease_page.h"
+#include "qdisk/node.h"
+#include "qdisk/quorum_status.h"
+#include "qdisk/state_file.h"
+#include "qdisk/watchdog.h"
+#include "qdisk/watchdog_pet.h"
+#include "qdisk/witness_look.h"
+
+namespace holdfast::qdisk {
+
+class NodeService final : private NodeListener {
+ public:
+  struct Services {
+    io::Loop& loop;
+    base::Random& random;
+    Transport& transport;
+    daemon::FileWorker& files;
+    LeasePage& page;
+    Watchdog* watchdog = nullptr;  // none: nothing ends this host when the daemon hangs
+  };
+  using Done = std::move_only_function<void(std::expected<void, std::string>) noexcept>;
+  // Why no life can begin, for the administrator. The daemon is to end.
+  using Failed = std::move_only_function<void(std::string why) noexcept>;
+
+  // The devices outlive it; `boot`: of this boot of the host, all zeroes: not known.
+  NodeService(const Services& services, const Config& config, std::vector<GuardedDevice> devices,
+              const Uuid& boot);
+  NodeService(const NodeService&) = delete;
+  NodeService& operator=(const NodeService&) = delete;
+  ~NodeService() override;
+
+  // `running` once, when the first life has begun.
+  void start(io::Task running, Failed failed);
+  // Leaves the cluster, so that the others need not wait for anything, and ends. Once.
+  void stop(io::Task stopped);
+
+  // A cluster of this node alone, which the others join. Only where none is known.
+  void create(Done done);
+  // An operator's word instead of a majority. `heard_too`: also while other nodes are heard, of
+  // whom the operator says that they are no part of the cluster any more.
+  void force(bool heard_too, Done done);
+
+  bool has_lease() const { return node_ != nullptr && node_->lease_valid(); }
+  QuorumStatus status() const;
+
+  // In which stop() has ended, but for a disk that does not answer.
+  static constexpr io::Duration kLeaveLimit = std::chrono::seconds(1);
+
+ private:
+  // looking at the witness, opening the local state, running, ending a life to begin another.
+  enum class Phase : uint8_t { idle, looking, opening, running, ending, stopping, stopped };
+
+  void on_decision(const Decision& decision) override;
+  void on_evicted() override;
+
+  void begin();
+  void look(io::Task then);
+  void on_looked(const base::Result<WitnessSight>& sight, io::Task then);
+  void open_state();
+  void on_opened(std::expected<std::shared_ptr<StateDirectory>, std::string> directory);
+  void run(const NodeRecord& record);
+  void end_life(io::Task then);
+  void begin_next(const char* why);
+  void refuse_to_begin(std::string why);
+  void create_now(Done done);
+  void found(Done done);
+  void finish_stop();
+  std::optional<std::string> obstacle_to_create() const;
+  void on_tick() noexcept;
+  void ask_for_what_is_configured();
+  void publish();
+  void tend_watchdog();
+  void disarm_watchdog();
+  void add_hosts(QuorumStatus& out) const;
+  const GuardedDevice* witness() const;
+
+  const Services services_;
+  const Config& config_;
+  const std::vector<GuardedDevice> devices_;
+  const Uuid boot_;
+  io::Task running_;
+  Failed failed_;
+  WatchdogPetter petter_;
+
+  Phase phase_ = Phase::idle;
+  std::unique_ptr<WitnessLook> look_;
+  std::optional<WitnessSight> sight_;
+  std::shared_ptr<StateDirectory> directory_;
+  std::unique_ptr<StateFile> store_;
+  std::unique_ptr<Node> node_;
+  bool evicted_ = false;  // the life before
+  Incarnation seen_ = 0;  // a later life of this node than the present one
+  std::string problem_;
+  io::Instant leave_until_{};
+  io::Task stopped_;
+  io::TimerOf<NodeService, &NodeService::on_tick> timer_{*this};
+  // What other threads and later steps answer: nobody is there any more once it has gone.
+  std::shared_ptr<NodeService*> self_ = std::make_shared<NodeService*>(this);
+};
+
+}  // namespace holdfast::qdisk
