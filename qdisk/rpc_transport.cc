@@ -7,149 +7,160 @@
 
 namespace holdfast::qdisk {
 
+using base::Errc;
+using base::fail;
+
 namespace {
 
 constexpr const char* kLog = "qdisk";
 
-// A network that is back must be used long before it would be given up.
-io::Duration at_most(io::Duration limit, io::Duration net_dead) {
-  return std::min(limit, std::max(net_dead, io::Duration(rpc::kBackoffMin)));
+// Silence is seen at most a quarter of net_dead late.
+constexpr int kChecksPerDeath = 4;
+
+// What the kernel may keep back unsent: some tens of heartbeats. When a network that stood still
+// goes on, what is in there comes first, however old it is.
+constexpr uint32_t kNotSentLowWater = 8 * 1024;
+
+const RpcTransport::Node* find_node(const std::vector<RpcTransport::Node>& nodes, NodeId id) {
+  const auto found = std::ranges::find(nodes, id, &RpcTransport::Node::id);
+  return found == nodes.end() ? nullptr : &*found;
+}
+
+rpc::Peer::Options peer_options(const RpcTransport::Node& self, const RpcTransport::Node& node,
+                                size_t network, io::Duration net_dead) {
+  rpc::Peer::Options made;
+  made.node = node.name;
+  made.address = node.addresses[network];
+  made.connect.source = self.addresses[network];
+  // A connection over which nothing gets through: its end, and that of all that waits in it.
+  made.connect.user_timeout = net_dead;
+  made.connect.not_sent_low_water = kNotSentLowWater;
+  // A daemon that has ended says nothing more.
+  made.connect.reset_at_exit = true;
+  return made;
 }
 
 }  // namespace
 
-// What the others send over one network.
-class RpcTransport::Hearing final : private rpc::Handler, private rpc::ListenerEvents {
- public:
-  Hearing(RpcTransport& owner, size_t network, const io::Endpoint& address,
-          const rpc::Connection::Options& connection)
-      : owner_(owner),
-        network_(network),
-        listener_({.loop = owner.services_.loop,
-                   .network = owner.services_.network,
-                   .identity = owner.services_.identity,
-                   .handler = *this,
-                   .events = *this},
-                  {.addresses = {address}, .connection = connection}) {}
+RpcTransport::Lane::Lane(RpcTransport& owner, const Node& node, size_t on_network)
+    : transport(owner),
+      network(on_network),
+      peer({owner.services_.loop, owner.services_.network, owner.services_.random,
+            owner.services_.identity, *this, *this},
+           peer_options(*find_node(owner.options_.nodes, owner.options_.self), node, on_network,
+                        owner.options_.net_dead)) {}
 
-  rpc::Listener& listener() { return listener_; }
-
- private:
-  void on_request(const rpc::Message&, rpc::Responder responder) noexcept override {
-    responder.refuse(rpc::Refusal::unknown_type);
-  }
-  void on_notice(const rpc::Message& notice) noexcept override {
-    owner_.on_notice(network_, notice);
-  }
-  // The newer connection counts: the other side has given the old one up.
-  bool admits(const std::string& node, bool) noexcept override {
-    const NodeId id = owner_.id_of(node);
-    return id != kNoNode && id != owner_.options_.self;
-  }
-  void on_node_up(rpc::Link&) noexcept override {}
-  void on_node_down(rpc::Link&, const rpc::ConnectionEnd&) noexcept override {}
-
-  RpcTransport& owner_;
-  const size_t network_;
-  rpc::Listener listener_;
-};
-
-// This node's connection to another one over one network.
-class RpcTransport::Sending final : private rpc::Handler, private rpc::PeerEvents {
- public:
-  Sending(RpcTransport& owner, const Node& to, size_t network, const io::Endpoint& source)
-      : owner_(owner),
-        peer_({.loop = owner.services_.loop,
-               .network = owner.services_.network,
-               .random = owner.services_.random,
-               .identity = owner.services_.identity,
-               .handler = *this,
-               .events = *this},
-              options_of(owner, to, network, source)) {}
-
-  rpc::Peer& peer() { return peer_; }
-  const rpc::Peer& peer() const { return peer_; }
-  // Something of that node has come over this network, or the connection is new.
-  io::Instant heard_at{};
-
- private:
-  static rpc::Peer::Options options_of(const RpcTransport& owner, const Node& to, size_t network,
-                                       const io::Endpoint& source) {
-    rpc::Peer::Options out{.node = to.name, .address = to.addresses[network]};
-    out.connect.source = source;
-    const io::Duration net_dead = owner.options_.net_dead;
-    out.connection.handshake_timeout = at_most(rpc::kHandshakeTimeout, net_dead / 2);
-    out.connection.send_timeout = at_most(rpc::kSendTimeout, net_dead);
-    out.backoff_max = at_most(rpc::kBackoffMax, net_dead / 4);
-    return out;
-  }
-
-  // Nobody sends anything this way.
-  void on_request(const rpc::Message&, rpc::Responder responder) noexcept override {
-    responder.refuse(rpc::Refusal::unknown_type);
-  }
-  void on_notice(const rpc::Message&) noexcept override { ++owner_.counters_.refused_messages; }
-  void on_peer_up(rpc::Peer&) noexcept override { heard_at = owner_.services_.loop.now(); }
-  void on_peer_down(rpc::Peer&, const rpc::ConnectionEnd&) noexcept override {}
-  void on_peer_closed(rpc::Peer&) noexcept override { owner_.check_closed(); }
-
-  RpcTransport& owner_;
-  rpc::Peer peer_;
-};
+RpcTransport::Entrance::Entrance(RpcTransport& owner, const io::Endpoint& address,
+                                 size_t on_network)
+    : transport(owner),
+      network(on_network),
+      listener(
+          {owner.services_.loop, owner.services_.network, owner.services_.identity, *this, *this},
+          {.addresses = {address}, .connection = {}}) {}
 
 RpcTransport::RpcTransport(const Services& services, Options options)
-    : services_(services), options_(std::move(options)) {
-  const auto self = std::ranges::find(options_.nodes, options_.self, &Node::id);
-  ASSERT(self != options_.nodes.end() && self->addresses.size() <= kMaxNetworks);
-  for (size_t network = 0; network < self->addresses.size(); ++network) {
-    const rpc::Connection::Options connection{
-        .handshake_timeout = at_most(rpc::kHandshakeTimeout, options_.net_dead / 2)};
-    hearing_.push_back(
-        std::make_unique<Hearing>(*this, network, self->addresses[network], connection));
+    : services_(services),
+      options_(std::move(options)),
+      check_period_(options_.net_dead / kChecksPerDeath) {}
+
+RpcTransport::~RpcTransport() { ASSERT(parts_left_ == 0); }
+
+base::Result<> RpcTransport::check_options() const {
+  const Node* const self = find_node(options_.nodes, options_.self);
+  if (self == nullptr) return fail(Errc::invalid_argument, "this node is not among the nodes");
+  if (check_period_ <= io::Duration::zero()) {
+    return fail(Errc::invalid_argument, "net_dead is too short");
+  }
+  const size_t networks = self->addresses.size();
+  if (networks == 0 || networks > kMaxNetworks) {
+    return fail(Errc::invalid_argument, "too few or too many cluster networks");
+  }
+  NodeSet ids;
+  for (const Node& node : options_.nodes) {
+    if (node.id >= kMaxNodes || ids.has(node.id)) {
+      return fail(Errc::invalid_argument, "the id of a node is out of range or taken");
+    }
+    ids.add(node.id);
+    if (!rpc::is_name(node.name) ||
+        std::ranges::count(options_.nodes, node.name, &Node::name) > 1) {
+      return fail(Errc::invalid_argument, "the name of a node is none, or taken");
+    }
+    if (node.addresses.size() != networks) {
+      return fail(Errc::invalid_argument, "a node has not one address in each network");
+    }
+  }
+  return {};
+}
+
+base::Result<> RpcTransport::start() {
+  ASSERT(!closing_ && entrances_.empty());
+  TRY(check_options());
+  const Node& self = *find_node(options_.nodes, options_.self);
+  for (size_t network = 0; network < self.addresses.size(); ++network) {
+    entrances_.push_back(std::make_unique<Entrance>(*this, self.addresses[network], network));
+    TRY(entrances_.back()->listener.start());
   }
   for (const Node& node : options_.nodes) {
     if (node.id == options_.self) continue;
-    ASSERT(node.id < kMaxNodes && node.addresses.size() == self->addresses.size());
-    Other& other = others_.emplace_back(Other{.node = node});
+    auto remote = std::make_unique<Remote>();
+    remote->id = node.id;
+    remote->name = node.name;
     for (size_t network = 0; network < node.addresses.size(); ++network) {
-      other.networks.push_back(
-          std::make_unique<Sending>(*this, node, network, self->addresses[network]));
+      remote->lanes.push_back(std::make_unique<Lane>(*this, node, network));
+      remote->lanes.back()->peer.start();
+    }
+    remotes_.push_back(std::move(remote));
+  }
+  services_.loop.start(check_timer_, check_period_);
+  return {};
+}
+
+void RpcTransport::close(io::Task closed) {
+  ASSERT(!closing_);
+  closing_ = true;
+  closed_ = std::move(closed);
+  services_.loop.stop(check_timer_);
+  parts_left_ = 1;
+  services_.loop.complete_soon(closing_op_, 0);
+  for (const auto& entrance : entrances_) {
+    ++parts_left_;
+    entrance->listener.close([this]() noexcept { on_part_closed(); });
+  }
+  for (const auto& remote : remotes_) {
+    for (const auto& lane : remote->lanes) {
+      ++parts_left_;
+      lane->peer.begin_close();
     }
   }
 }
 
-RpcTransport::~RpcTransport() { services_.loop.stop(look_); }
+void RpcTransport::on_part_closed() {
+  if (--parts_left_ > 0) return;
+  std::exchange(closed_, {})();  // may destroy this
+}
 
-base::Result<> RpcTransport::start() {
-  for (const auto& hearing : hearing_) TRY(hearing->listener().start());
-  for (const Other& other : others_) {
-    for (const auto& sending : other.networks) sending->peer().start();
+RpcTransport::Remote* RpcTransport::find(NodeId id) {
+  const auto found = std::ranges::find(remotes_, id, [](const auto& each) { return each->id; });
+  return found == remotes_.end() ? nullptr : found->get();
+}
+
+RpcTransport::Remote* RpcTransport::find(const std::string& name) {
+  for (const auto& remote : remotes_) {
+    if (remote->name == name) return remote.get();
   }
-  services_.loop.start(look_, options_.net_dead / 4);
-  return {};
+  return nullptr;
 }
 
-RpcTransport::Other* RpcTransport::find(NodeId id) {
-  const auto found =
-      std::ranges::find_if(others_, [id](const Other& other) { return other.node.id == id; });
-  return found == others_.end() ? nullptr : &*found;
-}
+// --- sending
 
-NodeId RpcTransport::id_of(const std::string& name) const {
-  const auto found = std::ranges::find(options_.nodes, name, &Node::name);
-  return found == options_.nodes.end() ? kNoNode : found->id;
-}
-
-// --- out ---
-
+// A heartbeat says what is so now: where an earlier one still waits, the next one will do.
 void RpcTransport::broadcast(const Heartbeat& heartbeat) {
   const std::string bytes = encode(heartbeat);
-  for (const Other& other : others_) {
-    for (const auto& sending : other.networks) {
-      rpc::Peer& peer = sending->peer();
-      const bool clear = peer.up() && peer.queued_bytes(rpc::Priority::urgent) == 0;
-      if (!clear || !peer.notify(static_cast<uint16_t>(MessageType::heartbeat),
-                                 base::as_bytes(std::string_view(bytes)))) {
+  for (const auto& remote : remotes_) {
+    for (const auto& lane : remote->lanes) {
+      const bool waits = lane->peer.queued_bytes(rpc::Priority::urgent) > 0;
+      if (waits ||
+          !send_by(*lane, MessageType::heartbeat, base::as_bytes(std::string_view(bytes)))) {
         ++counters_.dropped_heartbeats;
       }
     }
@@ -157,118 +168,155 @@ void RpcTransport::broadcast(const Heartbeat& heartbeat) {
 }
 
 void RpcTransport::send(NodeId to, const Request& request) {
-  send(to, MessageType::request, encode(request));
+  send_message(to, MessageType::request, encode(request));
 }
 
 void RpcTransport::send(NodeId to, const Reply& reply) {
-  send(to, MessageType::reply, encode(reply));
+  send_message(to, MessageType::reply, encode(reply));
 }
 
-// Over the networks in turn, so that one that only seems to be up does not take all.
-void RpcTransport::send(NodeId to, MessageType type, const std::string& bytes) {
-  Other* other = find(to);
-  const size_t count = other == nullptr ? 0 : other->networks.size();
-  for (size_t i = 0; i < count; ++i) {
-    const size_t network = other->next++ % count;
-    if (other->networks[network]->peer().notify(static_cast<uint16_t>(type),
-                                                base::as_bytes(std::string_view(bytes)),
-                                                rpc::Priority::bulk)) {
-      return;
-    }
+// In turn, over the networks that are up. What is lost is repeated by who asked.
+void RpcTransport::send_message(NodeId to, MessageType type, const std::string& bytes) {
+  Remote* const remote = find(to);
+  const size_t networks = remote == nullptr ? 0 : remote->lanes.size();
+  for (size_t tried = 0; tried < networks; ++tried) {
+    Lane& lane = *remote->lanes[remote->next];
+    remote->next = (remote->next + 1) % networks;
+    if (send_by(lane, type, base::as_bytes(std::string_view(bytes)))) return;
   }
   ++counters_.dropped_messages;
 }
 
-// --- in ---
-
-void RpcTransport::refuse(const rpc::Message& notice, const char* why) {
-  ++counters_.refused_messages;
-  LOG_LIMITED(warning, kLog, "a message of {} is dropped: {}", notice.from, why);
+bool RpcTransport::send_by(Lane& lane, MessageType type, base::Bytes bytes) {
+  const bool urgent = type == MessageType::heartbeat;
+  return lane.peer
+      .notify(static_cast<uint16_t>(type), bytes,
+              urgent ? rpc::Priority::urgent : rpc::Priority::bulk)
+      .has_value();
 }
 
-// In the name of the node that has proved who it is.
-bool RpcTransport::sent_by(const rpc::Message& notice, NodeId claimed) {
-  if (id_of(notice.from) == claimed) return true;
-  ++counters_.wrong_sender;
-  LOG_LIMITED(warning, kLog, "{} speaks in the name of node {}", notice.from, claimed);
-  return false;
+// --- receiving
+
+bool RpcTransport::Entrance::admits(const std::string& node, bool) noexcept {
+  return transport.find(node) != nullptr;  // who connects again has given up the older connection
 }
 
-void RpcTransport::on_notice(size_t network, const rpc::Message& notice) {
-  Other* other = find(id_of(notice.from));
-  if (closing_ || receiver_ == nullptr || other == nullptr) return;
-  other->networks[network]->heard_at = services_.loop.now();
+void RpcTransport::Entrance::on_node_up(rpc::Link& link) noexcept {
+  Remote* const from = transport.find(link.node());
+  ASSERT(from != nullptr);
+  from->lanes[network]->accepted = true;
+  from->lanes[network]->silent_since = transport.services_.loop.now();
+}
+
+void RpcTransport::Entrance::on_node_down(rpc::Link& link, const rpc::ConnectionEnd&) noexcept {
+  Remote* const from = transport.find(link.node());
+  ASSERT(from != nullptr);
+  from->lanes[network]->accepted = false;  // that of an older connection comes before the newer
+}
+
+void RpcTransport::Entrance::on_request(const rpc::Message& request,
+                                        rpc::Responder responder) noexcept {
+  transport.refuse(request.from, "a request of the messages' layer");
+  responder.refuse(rpc::Refusal::unknown_type);
+}
+
+void RpcTransport::Entrance::on_notice(const rpc::Message& notice) noexcept {
+  Remote* const from = transport.find(notice.from);
+  ASSERT(from != nullptr);
+  transport.receive(*from, network, notice);
+}
+
+void RpcTransport::Lane::on_request(const rpc::Message& request,
+                                    rpc::Responder responder) noexcept {
+  transport.refuse(request.from, "a request over a connection of this node's own");
+  responder.refuse(rpc::Refusal::unknown_type);
+}
+
+void RpcTransport::Lane::on_notice(const rpc::Message& notice) noexcept {
+  transport.refuse(notice.from, "a notice over a connection of this node's own");
+}
+
+void RpcTransport::receive(Remote& from, size_t network, const rpc::Message& notice) {
+  from.lanes[network]->silent_since = services_.loop.now();
+  if (receiver_ == nullptr) return;
   switch (static_cast<MessageType>(notice.type)) {
-    case MessageType::heartbeat: {
-      const auto heartbeat = decode_heartbeat(notice.payload);
-      if (!heartbeat) return refuse(notice, heartbeat.error().what);
-      if (sent_by(notice, heartbeat->node)) receiver_->on_heartbeat(network, *heartbeat);
-      return;
-    }
-    case MessageType::request: {
-      const auto request = decode_request(notice.payload);
-      if (!request) return refuse(notice, request.error().what);
-      if (sent_by(notice, request->from)) receiver_->on_request(*request);
-      return;
-    }
-    case MessageType::reply: {
-      const auto reply = decode_reply(notice.payload);
-      if (!reply) return refuse(notice, reply.error().what);
-      receiver_->on_reply(other->node.id, *reply);
-      return;
-    }
+    case MessageType::heartbeat:
+      return receive_heartbeat(from, network, notice.payload);
+    case MessageType::request:
+      return receive_request(from, notice.payload);
+    case MessageType::reply:
+      return receive_reply(from, notice.payload);
   }
-  refuse(notice, "it is of an unknown type");
+  refuse(from.name, "a notice of an unknown type");
 }
 
-// Silence: one of the two connections may be half open, and this node can only replace its own.
-void RpcTransport::on_look() noexcept {
-  services_.loop.start(look_, options_.net_dead / 4);
-  const io::Instant now = services_.loop.now();
-  for (const Other& other : others_) {
-    for (const auto& sending : other.networks) {
-      if (!sending->peer().up() || now - sending->heard_at < options_.net_dead) continue;
-      sending->heard_at = now;
-      sending->peer().drop("nothing has been heard of it for too long");
-    }
+void RpcTransport::receive_heartbeat(const Remote& from, size_t network, base::Bytes bytes) {
+  const base::Result<Heartbeat> heartbeat = decode_heartbeat(bytes);
+  if (!heartbeat.has_value()) return refuse(from.name, heartbeat.error().what);
+  if (heartbeat->node != from.id) return count_wrong_sender(from, "heartbeat", heartbeat->node);
+  receiver_->on_heartbeat(network, *heartbeat);
+}
+
+void RpcTransport::receive_request(const Remote& from, base::Bytes bytes) {
+  const base::Result<Request> request = decode_request(bytes);
+  if (!request.has_value()) return refuse(from.name, request.error().what);
+  if (request->from != from.id) return count_wrong_sender(from, "request", request->from);
+  receiver_->on_request(*request);
+}
+
+void RpcTransport::receive_reply(const Remote& from, base::Bytes bytes) {
+  const base::Result<Reply> reply = decode_reply(bytes);
+  if (!reply.has_value()) return refuse(from.name, reply.error().what);
+  receiver_->on_reply(from.id, *reply);
+}
+
+void RpcTransport::refuse(const std::string& from, const char* why) {
+  ++counters_.refused_messages;
+  LOG_LIMITED(warning, kLog, "message refused: from={}: {}", from, why);
+}
+
+void RpcTransport::count_wrong_sender(const Remote& from, const char* what, NodeId claimed) {
+  ++counters_.wrong_sender;
+  LOG_LIMITED(warning, kLog, "{} in the name of another node: from={} id={} claimed={}", what,
+              from.name, from.id, claimed);
+}
+
+// --- silence
+
+void RpcTransport::Lane::on_peer_up(rpc::Peer&) noexcept {
+  silent_since = transport.services_.loop.now();
+}
+
+// After a standstill a loop hands over what has come meanwhile before its timers go off.
+void RpcTransport::on_check() noexcept {
+  services_.loop.start(check_timer_, check_period_);
+  for (const auto& remote : remotes_) {
+    for (const auto& lane : remote->lanes) check(*lane);
   }
 }
+
+// Both connections are there and yet nothing comes: the other end of them may be gone without a
+// word. Ours is made anew; the other node, if it lives, does the same with its own.
+void RpcTransport::check(Lane& lane) {
+  if (!lane.accepted || !lane.peer.up()) return;
+  if (services_.loop.now() - lane.silent_since < options_.net_dead) return;
+  lane.peer.drop("nothing was heard of the node over this network");
+}
+
+// --- what an administrator sees
 
 std::vector<RpcTransport::LinkStatus> RpcTransport::links() const {
-  std::vector<LinkStatus> out;
-  for (const Other& other : others_) {
-    for (size_t network = 0; network < other.networks.size(); ++network) {
-      const rpc::Peer& peer = other.networks[network]->peer();
-      LinkStatus link{.node = other.node.id, .network = network, .up = peer.up()};
-      if (!link.up) link.why = rpc::describe(peer.last_end());
-      out.push_back(std::move(link));
+  std::vector<LinkStatus> all;
+  for (const auto& remote : remotes_) {
+    for (const auto& lane : remote->lanes) {
+      LinkStatus status{.node = remote->id, .network = lane->network, .up = lane->peer.up()};
+      const rpc::ConnectionEnd& end = lane->peer.last_end();
+      const bool ended = *end.why != '\0';
+      if (!status.up) status.why = ended ? rpc::describe(end) : "not connected yet";
+      all.push_back(std::move(status));
     }
   }
-  return out;
+  return all;
 }
-
-// --- the end ---
-
-void RpcTransport::close(io::Task closed) {
-  ASSERT(!closing_);
-  closing_ = true;
-  closed_ = std::move(closed);
-  services_.loop.stop(look_);
-  open_ = hearing_.size();
-  for (const Other& other : others_) open_ += other.networks.size();
-  for (const auto& hearing : hearing_) {
-    hearing->listener().close([this]() noexcept { check_closed(); });
-  }
-  for (const Other& other : others_) {
-    for (const auto& sending : other.networks) sending->peer().begin_close();
-  }
-}
-
-// The one that closed is still on the stack.
-void RpcTransport::check_closed() {
-  if (--open_ == 0) services_.loop.complete_soon(closed_op_, 0);
-}
-
-void RpcTransport::on_closed(int32_t) noexcept { std::exchange(closed_, nullptr)(); }
 
 }  // namespace holdfast::qdisk

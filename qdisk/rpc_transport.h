@@ -1,19 +1,17 @@
 #pragma once
-// How a node's daemon reaches the others: mutual TLS over every cluster network (docs/rpc.md). Each
-// node sends over connections of its own, one to each other node on each network, and hears over
-// those of the others: so a network that works one way only is seen as that.
+// The transport of the daemon: common/rpc over every cluster network. docs/rpc.md.
 //
-// Heartbeats go over every network, before anything else, and never wait behind an earlier one: a
-// connection that stalls delivers the news late, but not a heap of old ones. Requests and replies
-// go over one network that is up. What cannot be sent is dropped, as the protocol expects.
+// Each direction has its own connection: what this node sends goes over the peers it connects, and
+// what it takes comes over what others have connected to its listeners, one for each network. Every
+// connection has its own heartbeats; a request or reply takes one network that is up.
 //
-// Owner: the daemon; one loop's. After start() the owner keeps it until close() is done.
+// Owner: whoever constructs it; one loop's. After start(), also one that failed, the owner keeps it
+// until close() is done. No call of it calls back.
 
 #include <memory>
 #include <string>
 #include <vector>
 
-#include "common/base/random.h"
 #include "common/rpc/listener.h"
 #include "common/rpc/peer.h"
 #include "qdisk/transport.h"
@@ -25,33 +23,34 @@ class RpcTransport final : public Transport {
  public:
   struct Node {
     NodeId id = kNoNode;
-    std::string name;                     // that it proves
-    std::vector<io::Endpoint> addresses;  // one for each network, in the same order for all
+    std::string name;  // as its certificate has it
+    // One for each cluster network, in the same order for all nodes.
+    std::vector<io::Endpoint> addresses;
   };
   struct Options {
     NodeId self = kNoNode;
     std::vector<Node> nodes;  // with this one
-    // A node that has not been heard over a network for so long is connected to anew.
-    io::Duration net_dead;
+    io::Duration net_dead{};  // a connection that is silent or stuck for so long is replaced
   };
-  // All outlive it.
+  // `identity` and the others outlive it.
   struct Services {
     io::Loop& loop;
     io::Network& network;
     base::Random& random;
     const rpc::TlsIdentity& identity;
   };
+  // One connection of this node's own, which it sends over.
   struct LinkStatus {
     NodeId node = kNoNode;
     size_t network = 0;
-    bool up = false;  // ours to it
-    std::string why;  // it is not
+    bool up = false;
+    std::string why;  // when it is not up: why the last connection or attempt ended
   };
   struct Counters {
-    uint64_t dropped_heartbeats = 0;  // nothing was up, or an earlier one still waited
-    uint64_t dropped_messages = 0;
-    uint64_t refused_messages = 0;  // that no node can mean
-    uint64_t wrong_sender = 0;      // in the name of another node
+    uint64_t dropped_heartbeats = 0;  // not sent: the connection is not up, or has one waiting
+    uint64_t dropped_messages = 0;    // requests and replies not sent: no network took them
+    uint64_t refused_messages = 0;    // received, of no use: undecodable, or of no known type
+    uint64_t wrong_sender = 0;        // received, in the name of another node than the sender
   };
 
   RpcTransport(const Services& services, Options options);
@@ -59,47 +58,86 @@ class RpcTransport final : public Transport {
   RpcTransport& operator=(const RpcTransport&) = delete;
   ~RpcTransport() override;
 
+  // Errc::invalid_argument: the options name no such cluster. Else as of rpc::Listener. Once.
   base::Result<> start();
+  // Nothing is received from now on. `closed` once, from the loop, which may destroy this.
   void close(io::Task closed);
 
   void set_receiver(Receiver* receiver) override { receiver_ = receiver; }
   void broadcast(const Heartbeat& heartbeat) override;
+  // To a node that does not exist, to this one, or while no network is up: dropped and counted.
   void send(NodeId to, const Request& request) override;
   void send(NodeId to, const Reply& reply) override;
 
+  // One of each other node and network.
   std::vector<LinkStatus> links() const;
   const Counters& counters() const { return counters_; }
 
  private:
-  class Hearing;
-  class Sending;
-  struct Other {
-    Node node;
-    std::vector<std::unique_ptr<Sending>> networks;
-    size_t next = 0;  // network for a message
+  // Between this node and another one over one network.
+  struct Lane final : rpc::PeerEvents, rpc::Handler {
+    Lane(RpcTransport& owner, const Node& node, size_t network);
+    void on_peer_up(rpc::Peer&) noexcept override;
+    void on_peer_down(rpc::Peer&, const rpc::ConnectionEnd&) noexcept override {}
+    void on_peer_closed(rpc::Peer&) noexcept override { transport.on_part_closed(); }
+    // Nobody sends anything over a connection that it has not made.
+    void on_request(const rpc::Message& request, rpc::Responder responder) noexcept override;
+    void on_notice(const rpc::Message& notice) noexcept override;
+
+    RpcTransport& transport;
+    const size_t network;
+    bool accepted = false;  // the other node has connected here
+    io::Instant silent_since{};
+    rpc::Peer peer;
+  };
+  struct Remote {
+    NodeId id = kNoNode;
+    std::string name;
+    std::vector<std::unique_ptr<Lane>> lanes;  // by network
+    size_t next = 0;                           // the lane whose turn it is
+  };
+  // Where others connect over one network.
+  struct Entrance final : rpc::ListenerEvents, rpc::Handler {
+    Entrance(RpcTransport& owner, const io::Endpoint& address, size_t network);
+    bool admits(const std::string& node, bool replaces) noexcept override;
+    void on_node_up(rpc::Link& link) noexcept override;
+    void on_node_down(rpc::Link& link, const rpc::ConnectionEnd& end) noexcept override;
+    void on_request(const rpc::Message& request, rpc::Responder responder) noexcept override;
+    void on_notice(const rpc::Message& notice) noexcept override;
+
+    RpcTransport& transport;
+    const size_t network;
+    rpc::Listener listener;
   };
 
-  Other* find(NodeId id);
-  NodeId id_of(const std::string& name) const;
-  void send(NodeId to, MessageType type, const std::string& bytes);
-  void on_notice(size_t network, const rpc::Message& notice);
-  void refuse(const rpc::Message& notice, const char* why);
-  bool sent_by(const rpc::Message& notice, NodeId claimed);
-  void on_look() noexcept;
-  void check_closed();
-  void on_closed(int32_t) noexcept;
+  base::Result<> check_options() const;
+  Remote* find(NodeId id);
+  Remote* find(const std::string& name);
+  void send_message(NodeId to, MessageType type, const std::string& bytes);
+  bool send_by(Lane& lane, MessageType type, base::Bytes bytes);
+  void receive(Remote& from, size_t network, const rpc::Message& notice);
+  void receive_heartbeat(const Remote& from, size_t network, base::Bytes bytes);
+  void receive_request(const Remote& from, base::Bytes bytes);
+  void receive_reply(const Remote& from, base::Bytes bytes);
+  void refuse(const std::string& from, const char* why);
+  void count_wrong_sender(const Remote& from, const char* what, NodeId claimed);
+  void on_check() noexcept;
+  void check(Lane& lane);
+  void on_closing(int32_t) noexcept { on_part_closed(); }
+  void on_part_closed();
 
   const Services services_;
   const Options options_;
-  std::vector<std::unique_ptr<Hearing>> hearing_;  // by network
-  std::vector<Other> others_;
+  const io::Duration check_period_;
   Receiver* receiver_ = nullptr;
   Counters counters_;
+  std::vector<std::unique_ptr<Entrance>> entrances_;  // by network
+  std::vector<std::unique_ptr<Remote>> remotes_;
   bool closing_ = false;
-  size_t open_ = 0;  // listeners and peers that have not closed
+  size_t parts_left_ = 0;
   io::Task closed_;
-  io::TimerOf<RpcTransport, &RpcTransport::on_look> look_{*this};
-  io::OpOf<RpcTransport, &RpcTransport::on_closed> closed_op_{*this};
+  io::TimerOf<RpcTransport, &RpcTransport::on_check> check_timer_{*this};
+  io::OpOf<RpcTransport, &RpcTransport::on_closing> closing_op_{*this};
 };
 
 }  // namespace holdfast::qdisk

@@ -85,6 +85,7 @@ class Connection {
   // The frames make no sense to whoever reads them.
   void reject(const char* why) { end(EndKind::protocol_error, why); }
 
+  // What waits behind the send that is under way.
   size_t queued_bytes() const { return queue_.size_bytes(); }
   size_t queued_bytes(Priority priority) const { return queue_.size_bytes(priority); }
 

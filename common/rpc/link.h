@@ -106,8 +106,7 @@ class Link final : private ConnectionEvents {
   // Wants no answer. It arrives before whatever is sent later with the same priority, or the
   // connection ends. Errors as above.
   base::Result<> notify(uint16_t type, base::Bytes payload, Priority priority = Priority::urgent);
-
-  // What of it the connection has not begun to send.
+  // Frames of this priority that wait behind the send that is under way.
   size_t queued_bytes(Priority priority) const { return connection_.queued_bytes(priority); }
 
   size_t outstanding() const { return outstanding_; }

@@ -62,8 +62,7 @@ class Peer final : private LinkEvents {
   base::Result<> call(uint16_t type, base::Bytes payload, const CallOptions& options,
                       CallDone done);
   base::Result<> notify(uint16_t type, base::Bytes payload, Priority priority = Priority::urgent);
-
-  // What has not begun to be sent; 0 while it is not up.
+  // As of Link; 0 while it is not up.
   size_t queued_bytes(Priority priority) const { return up() ? link_->queued_bytes(priority) : 0; }
 
   const Options& options() const { return options_; }

@@ -40,7 +40,7 @@ class SendQueue {
   void pop() { urgent_.empty() ? bulk_.pop() : urgent_.pop(); }
   size_t size_bytes() const { return urgent_.size_bytes() + bulk_.size_bytes(); }
   size_t size_bytes(Priority priority) const {
-    return priority == Priority::urgent ? urgent_.size_bytes() : bulk_.size_bytes();
+    return (priority == Priority::urgent ? urgent_ : bulk_).size_bytes();
   }
 
  private:

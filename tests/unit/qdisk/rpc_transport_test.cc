@@ -1,275 +1,389 @@
 #include "qdisk/rpc_transport.h"
 
-#include <gmock/gmock.h>
-
-#include "tests/sim/sim_network.h"
-#include "tests/unit/rpc/certificates.h"
+#include "tests/unit/io/loop_fixture.h"
+#include "tests/unit/qdisk/layout_samples.h"
+#include "tests/unit/qdisk/rpc_transport_fixture.h"
+#include "tests/unit/rpc/peer_fixture.h"
 
 namespace holdfast::qdisk {
 namespace {
 
-using namespace std::chrono_literals;
-using testing::HasSubstr;
+using ::testing::HasSubstr;
 
-constexpr io::Duration kNetDead = 2s;
-
-io::Endpoint endpoint(const std::string& text) { return io::Endpoint::parse(text).value(); }
-std::string address(size_t network, size_t node) {
-  return "10." + std::to_string(3 + network) + ".0." + std::to_string(node + 1);
-}
-
-// Certificates cost more than what is tested with them.
-const rpc::TestCa& authority() {
-  static const rpc::TestCa ca;
-  return ca;
-}
-
-// hv1, hv2, ... on two networks.
-struct Host final : Transport::Receiver {
-  Host(sim::SimWorld& world, sim::SimFabric& fabric, NodeId id, size_t count,
-       const std::string& proves)
-      : loop(world.make_process("hv" + std::to_string(id + 1)).make_loop()),
-        network(fabric, loop),
-        identity(rpc::make_context(authority(), proves)),
-        random(id + 1) {
-    RpcTransport::Options options{.self = id, .net_dead = kNetDead};
-    for (NodeId node = 0; node < count; ++node) {
-      options.nodes.push_back({.id = node,
-                               .name = "hv" + std::to_string(node + 1),
-                               .addresses = {endpoint(address(0, node) + ":7790"),
-                                             endpoint(address(1, node) + ":7790")}});
-    }
-    transport = std::make_unique<RpcTransport>(
-        RpcTransport::Services{
-            .loop = loop, .network = network, .random = random, .identity = identity},
-        std::move(options));
-  }
-  void on_heartbeat(size_t net, const Heartbeat& heartbeat) override {
-    EXPECT_FALSE(sending) << "from inside a send";
-    heartbeats[net].push_back(heartbeat);
-  }
-  void on_request(const Request& request) override { requests.push_back(request); }
-  void on_reply(NodeId from, const Reply& reply) override { replies.emplace_back(from, reply); }
-
-  void broadcast(uint64_t sequence, NodeId as) {
-    sending = true;
-    transport->broadcast({.node = as, .incarnation = 1, .sequence = sequence});
-    sending = false;
-  }
-  size_t up() const {
-    return static_cast<size_t>(
-        std::ranges::count(transport->links(), true, &RpcTransport::LinkStatus::up));
-  }
-
-  sim::SimLoop& loop;
-  sim::SimNetwork network;
-  rpc::TlsIdentity identity;
-  base::SeededRandom random;
-  std::unique_ptr<RpcTransport> transport;
-  std::vector<Heartbeat> heartbeats[kMaxNetworks];
-  std::vector<Request> requests;
-  std::vector<std::pair<NodeId, Reply>> replies;
-  bool sending = false;
-};
-
-class RpcTransportTest : public testing::Test {
- protected:
-  ~RpcTransportTest() override {
-    for (const auto& host : hosts) close(*host);
-  }
-  Host& add(size_t count, const std::string& proves = "") {
-    const auto id = static_cast<NodeId>(hosts.size());
-    const std::string name = proves.empty() ? "hv" + std::to_string(id + 1) : proves;
-    hosts.push_back(std::make_unique<Host>(world, fabric, id, count, name));
-    Host& made = *hosts.back();
-    made.transport->set_receiver(&made);
-    run(made, [&] { EXPECT_TRUE(made.transport->start().has_value()); });
-    return made;
-  }
-  void two() {
-    add(2);
-    add(2);
-    ASSERT_TRUE(until([&] { return a().up() == 2 && b().up() == 2; }));
-  }
-  // On the host's loop.
-  void run(Host& host, const std::function<void()>& what) {
-    bool done = false;
-    host.loop.post([&]() noexcept {
-      what();
-      done = true;
-    });
-    ASSERT_TRUE(until([&] { return done; }));
-  }
-  void close(Host& host) {
-    if (host.transport == nullptr) return;
-    bool closed = false;
-    run(host, [&] { host.transport->close([&]() noexcept { closed = true; }); });
-    EXPECT_TRUE(until([&] { return closed; }));
-    host.transport.reset();
-  }
-  void ask(Host& from, NodeId to) {
-    run(from, [&] {
-      from.transport->send(
-          to, Request{.from = a().transport ? NodeId{0} : NodeId{1}, .incarnation = 1});
-    });
-  }
-  bool until(const std::function<bool()>& condition, io::Duration within = 20s) {
-    return world.run_until(condition, within);
-  }
-  Host& a() { return *hosts[0]; }
-  Host& b() { return *hosts[1]; }
-
-  sim::SimWorld world{7};
-  sim::SimFabric fabric{world, {}};
-  std::vector<std::unique_ptr<Host>> hosts;
-};
-
-TEST_F(RpcTransportTest, AHeartbeatGoesToAllOverEveryNetwork) {
-  for (int i = 0; i < 3; ++i) add(3);
-  ASSERT_TRUE(until([&] { return a().up() == 4; }));
-  run(a(), [&] { a().broadcast(5, 0); });
-  for (size_t host = 1; host < 3; ++host) {
-    for (size_t network = 0; network < kMaxNetworks; ++network) {
-      const auto& got = hosts[host]->heartbeats[network];
-      ASSERT_TRUE(until([&] { return got.size() == 1; }));
-      EXPECT_EQ(got[0].sequence, 5U);
-    }
-  }
-  EXPECT_EQ(a().transport->counters().dropped_heartbeats, 0U);
-}
-
-TEST_F(RpcTransportTest, RequestsAndRepliesArriveOnce) {
-  two();
-  run(a(), [&] {
-    a().transport->send(1, Request{.from = 0, .incarnation = 3});
-    a().transport->send(1, Reply{.incarnation = 4});
-    a().transport->send(1, Request{.from = 0, .incarnation = 5});
-  });
-  ASSERT_TRUE(until([&] { return b().requests.size() == 2 && b().replies.size() == 1; }));
-  EXPECT_EQ(b().replies[0].first, 0);
-  EXPECT_EQ(b().replies[0].second.incarnation, 4U);
-  world.run_for(5s);
-  EXPECT_EQ(b().requests.size(), 2U);
-}
-
-TEST_F(RpcTransportTest, WhatCannotBeSentIsDroppedAndCounted) {
-  add(2);
-  run(a(), [&] {
-    a().broadcast(1, 0);
-    a().transport->send(1, Request{.from = 0, .incarnation = 1});
-    a().transport->send(63, Request{.from = 0, .incarnation = 1});
-  });
-  EXPECT_EQ(a().transport->counters().dropped_heartbeats, 2U);
-  EXPECT_EQ(a().transport->counters().dropped_messages, 2U);
-  ASSERT_TRUE(until([&] { return !a().transport->links()[0].why.empty(); }));
-  for (const auto& link : a().transport->links()) EXPECT_FALSE(link.up);
-}
-
-TEST_F(RpcTransportTest, OverTheOtherNetworkGoesOnWhatOneHasLost) {
-  two();
-  for (const char* host : {"10.3.0.1", "10.3.0.2"}) fabric.isolate(host);
-  for (int i = 0; i < 60; ++i) {
-    run(a(), [&] { a().broadcast(static_cast<uint64_t>(i), 0); });
-    run(b(), [&] { b().broadcast(static_cast<uint64_t>(i), 1); });
-    world.run_for(100ms);
-  }
-  ASSERT_TRUE(until([&] { return a().up() == 1; }));
-  EXPECT_FALSE(a().transport->links()[0].up);
-  EXPECT_EQ(b().heartbeats[1].size(), 60U);
-  const uint64_t dropped = a().transport->counters().dropped_messages;
-  for (uint32_t i = 1; i <= 10; ++i) {
-    run(a(), [&] { a().transport->send(1, Request{.from = 0, .incarnation = i}); });
-  }
-  ASSERT_TRUE(until([&] { return b().requests.size() == 10; }));
-  EXPECT_EQ(a().transport->counters().dropped_messages, dropped);
-  world.run_for(60s);
-  fabric.heal_all();
-  EXPECT_TRUE(until([&] { return a().up() == 2 && b().up() == 2; }, kNetDead))
-      << "who is back is used before it would be given up";
-}
-
-TEST_F(RpcTransportTest, ANetworkThatOnlySeemsToBeUpDoesNotTakeAll) {
-  two();
-  fabric.block("10.3.0.1", "10.3.0.2");
-  for (uint32_t i = 1; i <= 10; ++i) {
-    run(a(), [&] { a().transport->send(1, Request{.from = 0, .incarnation = i}); });
-  }
-  world.run_for(500ms);
-  EXPECT_EQ(b().requests.size(), 5U);
-  EXPECT_EQ(a().up(), 2U);
-}
-
-TEST_F(RpcTransportTest, WhereNobodyListensItIsDropped) {
-  two();
-  run(b(), [&] { b().transport->set_receiver(nullptr); });
-  run(a(), [&] { a().broadcast(1, 0); });
-  world.run_for(500ms);
-  EXPECT_TRUE(b().heartbeats[0].empty());
-}
-
-// What the kernel has taken comes, and nothing of what was said while it took no more.
-TEST_F(RpcTransportTest, AHeartbeatNeverWaitsBehindAnEarlierOne) {
-  two();
-  fabric.block("10.3.0.1", "10.3.0.2");
-  constexpr int kMany = 4000;
-  run(a(), [&] {
-    for (int i = 0; i < kMany; ++i) a().broadcast(static_cast<uint64_t>(i), 0);
-  });
-  world.run_for(500ms);
-  run(a(), [&] {
-    for (int i = 0; i < kMany; ++i) a().broadcast(static_cast<uint64_t>(kMany + i), 0);
-  });
-  fabric.heal_all();
+TEST_F(TransportTest, HeartbeatsComeFromEachNodeOverEachNetwork) {
+  start_all(3);
+  Heartbeat sent = sample_heartbeat();
+  sent.node = kIds[0];
+  hosts[0]->transport->broadcast(sent);
+  EXPECT_EQ(hosts[1]->ears.all(), 0u) << "called back from inside a call";
   world.run_for(1s);
-  EXPECT_EQ(b().heartbeats[0].size(), 2U);
-}
-
-TEST_F(RpcTransportTest, ASilentConnectionIsReplacedAndNoOther) {
-  two();
-  size_t fewest = 4;
-  const auto look = [&] {
-    fewest = std::min(fewest, a().up() + b().up());
-    return false;
-  };
-  for (int i = 0; i < 30; ++i) {
-    for (NodeId id = 0; id < 2; ++id) run(*hosts[id], [&] { hosts[id]->broadcast(1, id); });
-    until(look, kNetDead / 10);
+  EXPECT_EQ(hosts[0]->ears.all(), 0u);
+  for (size_t node : {1u, 2u}) {
+    const Ears& ears = hosts[node]->ears;
+    EXPECT_EQ(ears.all(), kNetworks);
+    for (size_t network = 0; network < kNetworks; ++network) {
+      EXPECT_EQ(ears.heard_over(network), 1u);
+    }
+    for (const Ears::Heard& heard : ears.heartbeats) EXPECT_EQ(heard.heartbeat, sent);
   }
-  EXPECT_EQ(fewest, 4U);
-  until(look, 2 * kNetDead);
-  EXPECT_LT(fewest, 4U);
-  EXPECT_TRUE(until([&] { return a().up() + b().up() == 4; }, kNetDead));
+  // The one network of the two that is cut is the one that is not heard.
+  fabric.isolate("10.2.0.1");
+  hosts[0]->transport->broadcast(sent);
+  world.run_for(1s);
+  EXPECT_EQ(hosts[1]->ears.heard_over(0), 2u);
+  EXPECT_EQ(hosts[1]->ears.heard_over(1), 1u);
+  EXPECT_EQ(hosts[0]->counters().dropped_heartbeats, 0u);
 }
 
-TEST_F(RpcTransportTest, NobodySpeaksInTheNameOfAnother) {
-  two();
-  run(a(), [&] {
-    a().broadcast(1, 1);
-    a().transport->send(1, Request{.from = 1, .incarnation = 1});
-  });
-  ASSERT_TRUE(until([&] { return b().transport->counters().wrong_sender == 3; }));
-  EXPECT_TRUE(b().heartbeats[0].empty() && b().heartbeats[1].empty() && b().requests.empty());
+TEST_F(TransportTest, ARequestAndItsReplyComeOnceAndOnlyToWhomTheyAreFor) {
+  start_all(3);
+  Request request = request_of(kIds[0]);
+  request.decided = sample_decision();
+  request.store = sample_ballot();
+  hosts[0]->transport->send(kIds[1], request);
+  EXPECT_EQ(hosts[1]->ears.all(), 0u) << "called back from inside a call";
+  world.run_for(1s);
+  ASSERT_EQ(hosts[1]->ears.requests.size(), 1u);
+  EXPECT_EQ(hosts[1]->ears.requests[0], request);
+  Reply reply = reply_to(7);
+  reply.blocks.push_back({2, sample_ballot()});
+  hosts[1]->transport->send(kIds[0], reply);
+  world.run_for(1s);
+  ASSERT_EQ(hosts[0]->ears.replies.size(), 1u);
+  EXPECT_EQ(hosts[0]->ears.replies[0].from, kIds[1]);
+  EXPECT_EQ(hosts[0]->ears.replies[0].reply, reply);
+  EXPECT_EQ(hosts[0]->ears.all() + hosts[1]->ears.all() + hosts[2]->ears.all(), 2u);
+  EXPECT_EQ(hosts[0]->counters().dropped_messages, 0u);
 }
 
-TEST_F(RpcTransportTest, WhoIsNoNodeOfTheClusterIsNotLetIn) {
-  add(2);
-  add(2, "hv9");
-  world.run_for(10s);
-  EXPECT_EQ(a().up(), 0U) << "it proves another name than hv2";
-  EXPECT_EQ(b().up(), 0U) << "and is not admitted";
+TEST_F(TransportTest, RequestsTakeTheNetworksInTurn) {
+  start_all(2);
+  fabric.isolate("10.1.0.2");
+  for (Incarnation i = 1; i <= 10; ++i) hosts[0]->transport->send(kIds[1], request_of(kIds[0], i));
+  world.run_for(1s);
+  // Every second one; the others wait in a kernel.
+  ASSERT_EQ(hosts[1]->ears.requests.size(), 5u);
+  for (size_t i = 1; i < 5; ++i) {
+    EXPECT_EQ(hosts[1]->ears.requests[i].incarnation,
+              hosts[1]->ears.requests[i - 1].incarnation + 2);
+  }
 }
 
-TEST_F(RpcTransportTest, ItClosesInEveryState) {
-  two();
-  fabric.isolate("10.4.0.2");
-  run(a(), [&] {
-    for (int i = 0; i < 100; ++i) a().transport->send(1, Reply{.incarnation = 4});
-  });
-  close(a());
-  EXPECT_TRUE(b().replies.size() <= 100U);
-  const size_t got = b().replies.size();
+TEST_F(TransportTest, WhatIsSentBeforeAnyoneIsThereIsDroppedAndCounted) {
+  Host& one = start(0, options_of(0, 3));
+  one.transport->broadcast(heartbeat_of(kIds[0], 1));
+  EXPECT_EQ(one.counters().dropped_heartbeats, 2 * kNetworks);
+  one.transport->send(kIds[1], request_of(kIds[0]));
+  one.transport->send(kIds[2], reply_to(7));
+  EXPECT_EQ(one.counters().dropped_messages, 2u);
+  const std::vector<RpcTransport::LinkStatus> links = one.transport->links();
+  ASSERT_EQ(links.size(), 2 * kNetworks);
+  for (size_t i = 0; i < links.size(); ++i) {
+    EXPECT_EQ(links[i].node, kIds[1 + i / kNetworks]);
+    EXPECT_EQ(links[i].network, i % kNetworks);
+    EXPECT_FALSE(links[i].up);
+    EXPECT_EQ(links[i].why, "not connected yet");
+  }
+  start(1, options_of(1, 3));
+  ASSERT_TRUE(until([&] { return one.transport->links()[0].up && one.transport->links()[1].up; }));
   world.run_for(5s);
-  EXPECT_GE(b().replies.size(), got);
+  EXPECT_EQ(hosts[1]->ears.all(), 0u) << "kept, and sent when the node came";
+}
+
+TEST_F(TransportTest, ToNobodyAndToThisNodeNothingIsSent) {
+  start_all(2);
+  RpcTransport& transport = *hosts[0]->transport;
+  uint64_t dropped = 0;
+  for (const NodeId to : {kIds[0], kIds[2], static_cast<NodeId>(kMaxNodes), kNoNode}) {
+    transport.send(to, request_of(kIds[0]));
+    transport.send(to, reply_to(7));
+    EXPECT_EQ(transport.counters().dropped_messages, dropped += 2);
+  }
+  world.run_for(1s);
+  EXPECT_EQ(hosts[0]->ears.all() + hosts[1]->ears.all(), 0u);
+}
+
+TEST_F(TransportTest, WhileNobodyListensMessagesAreDropped) {
+  start_all(2);
+  hosts[1]->transport->set_receiver(nullptr);
+  hosts[0]->transport->broadcast(heartbeat_of(kIds[0], 1));
+  hosts[0]->transport->send(kIds[1], request_of(kIds[0]));
+  hosts[0]->transport->send(kIds[1], reply_to(7));
+  world.run_for(1s);
+  hosts[1]->transport->set_receiver(&hosts[1]->ears);
+  world.run_for(1s);
+  EXPECT_EQ(hosts[1]->ears.all(), 0u);
+  hosts[0]->transport->broadcast(heartbeat_of(kIds[0], 2));
+  world.run_for(1s);
+  EXPECT_EQ(hosts[1]->ears.all(), kNetworks);
+}
+
+// --- who sends
+
+TEST_F(TransportTest, ANodeThatTheClusterDoesNotHaveIsNotLetIn) {
+  Host& one = start(0, options_of(0, 2));
+  Host& stranger = start(2, options_of(2, 3));
+  world.run_for(5s);
+  for (const RpcTransport::LinkStatus& link : stranger.transport->links()) {
+    EXPECT_FALSE(link.up);
+    if (link.node != kIds[0]) continue;
+    EXPECT_EQ(link.why, "refused: the peer does not want this node");
+  }
+  stranger.transport->broadcast(heartbeat_of(kIds[2], 1));
+  world.run_for(1s);
+  EXPECT_EQ(one.ears.all(), 0u);
+}
+
+TEST_F(TransportTest, WhatIsSaidInAnothersNameIsDroppedAndCounted) {
+  start_all(2);
+  for (const NodeId other : {kIds[0], kIds[2]}) {
+    hosts[1]->transport->broadcast(heartbeat_of(other, 1));
+    hosts[1]->transport->send(kIds[0], request_of(other));
+    world.run_for(1s);
+  }
+  EXPECT_EQ(hosts[0]->counters().wrong_sender, 2 * (kNetworks + 1));
+  EXPECT_EQ(hosts[0]->ears.all(), 0u);
+  hosts[1]->transport->send(kIds[0], request_of(kIds[1]));
+  hosts[1]->transport->broadcast(heartbeat_of(kIds[1], 2));
+  world.run_for(1s);
+  EXPECT_EQ(hosts[0]->ears.all(), kNetworks + 1);
+}
+
+// A node that was given another id than the others know it by.
+TEST_F(TransportTest, ANodeThatTakesItselfForAnotherIsNotHeard) {
+  Host& one = start(0, options_of(0, 2));
+  RpcTransport::Options mistaken = options_of(1, 2);
+  mistaken.self = mistaken.nodes[1].id = kIds[2];
+  Host& two = start(1, mistaken);
+  ASSERT_TRUE(until([&] { return one.all_up() && two.all_up(); }));
+  two.transport->broadcast(heartbeat_of(kIds[2], 1));
+  world.run_for(1s);
+  EXPECT_EQ(one.counters().wrong_sender, kNetworks);
+  EXPECT_EQ(one.ears.all(), 0u);
+}
+
+// hv2 is a program that says what the test wants, over the first network only.
+class LyingNodeTest : public TransportTest {
+ protected:
+  LyingNodeTest() {
+    one = &start(0, options_of(0, 2));
+    listener = std::make_unique<rpc::TestListener>(loop, network, std::vector{address_of(1, 0)});
+    listener->identity.replace(TestIdentities::get().contexts[1]);
+    EXPECT_TRUE(listener->listener->start());
+    connect();
+  }
+  ~LyingNodeTest() override {
+    process.resume();
+    if (peer->peer) peer->peer->begin_close();
+    listener->close();
+    EXPECT_TRUE(until([&] { return peer->peer == nullptr && listener->listener == nullptr; }));
+  }
+  void connect() {
+    peer = std::make_unique<rpc::TestPeer>(loop, network, random, TestIdentities::get().contexts[1],
+                                           "hv1", "10.1.0.2:0", address_of(0, 0).to_string());
+    EXPECT_TRUE(until([&] { return peer->up() && listener->listener->nodes() == 1; }));
+  }
+  bool say(uint16_t type, std::string_view bytes) {
+    return peer->peer->notify(type, base::as_bytes(bytes)).has_value();
+  }
+  bool say_heartbeat() { return say(1, encode(heartbeat_of(kIds[1], ++sequence))); }
+  size_t downs() const {
+    return static_cast<size_t>(std::ranges::count(listener->events, std::string("down hv1")));
+  }
+
+  sim::SimProcess& process = world.make_process("liar");
+  sim::SimLoop& loop = process.make_loop();
+  sim::SimNetwork network{fabric, loop};
+  Host* one = nullptr;
+  std::unique_ptr<rpc::TestListener> listener;
+  std::unique_ptr<rpc::TestPeer> peer;
+};
+
+TEST_F(LyingNodeTest, WhatCannotBeReadIsDroppedAndCounted) {
+  uint64_t refused = 0;
+  for (const uint16_t type : std::initializer_list<uint16_t>{1, 2, 3, 0, 4, 65535}) {
+    ASSERT_TRUE(say(type, "\xff no message of ours"));
+    world.run_for(1s);
+    EXPECT_EQ(one->counters().refused_messages, ++refused) << type;
+  }
+  EXPECT_EQ(one->ears.all(), 0u);
+  ASSERT_TRUE(say_heartbeat());
+  world.run_for(1s);
+  EXPECT_EQ(one->ears.heard_over(0), 1u);
+  EXPECT_EQ(one->counters().wrong_sender, 0u);
+}
+
+TEST_F(LyingNodeTest, CallsAndWhatComesTheWrongWayAreRefused) {
+  rpc::CallRecord there, back;
+  const std::string heartbeat = encode(heartbeat_of(kIds[1], 1));
+  ASSERT_TRUE(peer->call(there, 1, heartbeat));
+  ASSERT_TRUE(listener->last->call(1, base::as_bytes(std::string_view(heartbeat)), {.deadline = 1s},
+                                   back.done()));
+  ASSERT_TRUE(listener->last->notify(1, base::as_bytes(std::string_view(heartbeat))));
+  world.run_for(2s);
+  EXPECT_EQ(there.outcome, rpc::CallOutcome::refused);
+  EXPECT_EQ(back.outcome, rpc::CallOutcome::refused);
+  EXPECT_EQ(there.ends + back.ends, 2);
+  EXPECT_EQ(one->counters().refused_messages, 3u);
+  EXPECT_EQ(one->ears.all(), 0u);
+}
+
+// --- silence
+
+TEST_F(LyingNodeTest, ANodeThatIsSilentForNetDeadIsConnectedAnew) {
+  ASSERT_TRUE(say_heartbeat());
+  const io::Duration began = world.now();
+  ASSERT_TRUE(until([&] { return downs() == 1; }));
+  EXPECT_GE(world.now() - began, kNetDead);
+  EXPECT_LE(world.now() - began, kNetDead + kNetDead / 3);
+  EXPECT_EQ(listener->last_end.kind, rpc::EndKind::peer_closed);
+  ASSERT_TRUE(until([&] { return listener->listener->nodes() == 1; }));
+  // And no more than once in that time.
+  world.run_for(10 * kNetDead);
+  EXPECT_GE(downs(), 7u);
+  EXPECT_LE(downs(), 11u);
+}
+
+TEST_F(LyingNodeTest, WhoIsHeardOrHasNoConnectionHereIsNotDropped) {
+  for (int i = 0; i < 60; ++i) {
+    EXPECT_TRUE(say_heartbeat());
+    world.run_for(1s);
+  }
+  EXPECT_EQ(downs(), 0u);
+  // It knows that its own connection has ended, and makes another when it can.
+  peer->peer->begin_close();
+  world.run_for(60s);
+  EXPECT_EQ(downs(), 0u);
+  EXPECT_TRUE(one->transport->links()[0].up);
+  // From then on it is waited for as long as for any other.
+  connect();
+  world.run_for(kNetDead / 2);
+  EXPECT_EQ(downs(), 0u);
+}
+
+TEST_F(LyingNodeTest, AfterAStandstillWhatCameMeanwhileIsReadFirst) {
+  ASSERT_TRUE(say_heartbeat());
+  world.run_for(1s);
+  one->process.pause();
+  for (int i = 0; i < 30; ++i) {
+    EXPECT_TRUE(say_heartbeat());
+    world.run_for(1s);
+  }
+  one->process.resume();
+  ASSERT_TRUE(say_heartbeat());
+  world.run_for(5s);
+  EXPECT_EQ(one->ears.heard_over(0), 32u);
+  EXPECT_EQ(downs(), 0u);
+}
+
+// --- options
+
+TEST_F(TransportTest, OptionsThatMakeNoClusterAreRefused) {
+  using Change = std::function<void(RpcTransport::Options&)>;
+  const std::pair<const char*, Change> changes[] = {
+      {"this node is not among", [](auto& options) { options.self = 3; }},
+      {"net_dead", [](auto& options) { options.net_dead = {}; }},
+      {"too few or too many", [](auto& options) { options.nodes[0].addresses.clear(); }},
+      {"too few or too many",
+       [](auto& options) {
+         for (auto& node : options.nodes) node.addresses.push_back(node.addresses[0]);
+       }},
+      {"one address", [](auto& options) { options.nodes[1].addresses.pop_back(); }},
+      {"id of a node", [](auto& options) { options.nodes[1].id = kMaxNodes; }},
+      {"id of a node", [](auto& options) { options.nodes[1].id = kIds[0]; }},
+      {"name of a node", [](auto& options) { options.nodes[1].name = options.nodes[0].name; }},
+      {"name of a node", [](auto& options) { options.nodes[1].name = "hv 2"; }},
+  };
+  for (const auto& [what, change] : changes) {
+    RpcTransport::Options options = options_of(0, 2);
+    change(options);
+    const base::Result<> started = add(0, options).transport->start();
+    ASSERT_FALSE(started.has_value()) << what;
+    EXPECT_EQ(started.error().code, base::Errc::invalid_argument);
+    EXPECT_THAT(started.error().what, HasSubstr(what));
+  }
+  // Each is closed by the fixture, which waits for the end of it.
+}
+
+TEST_F(TransportTest, AnAddressThatIsTakenIsAnError) {
+  Host& one = start(0, options_of(0, 2));
+  Host& again = add(0, [&] {
+    RpcTransport::Options options = options_of(0, 2);
+    options.nodes[0].addresses[0] = address_of(0, 0, 7001);
+    return options;
+  }());
+  const base::Result<> started = again.transport->start();
+  ASSERT_FALSE(started.has_value());
+  EXPECT_EQ(started.error().sys, EADDRINUSE);
+  again.close();
+  EXPECT_NE(again.transport, nullptr) << "called back from inside a call";
+  ASSERT_TRUE(until([&] { return again.transport == nullptr; }));
+  EXPECT_EQ(one.transport->links().size(), kNetworks);
+}
+
+// On the real loop: nothing here holds in the simulator only.
+class UringTransportTest : public io::LoopTest {
+ protected:
+  struct Side {
+    rpc::TlsIdentity identity;
+    Ears ears;
+    std::unique_ptr<RpcTransport> transport;
+  };
+  void SetUp() override {
+    open();
+    std::vector<RpcTransport::Node> nodes = make_nodes(2);
+    for (RpcTransport::Node& node : nodes) {
+      for (size_t network = 0; network < kNetworks; ++network) {
+        // A port that was free a moment ago.
+        const auto any = io::Endpoint::parse(fmt::format("127.0.0.{}:0", network + 1)).value();
+        const io::Socket probe = loop().listen(any).value();
+        node.addresses[network] = loop().local_endpoint(probe);
+        loop().close(probe, false);
+      }
+    }
+    for (size_t i = 0; i < 2; ++i) {
+      sides_[i].transport = std::make_unique<RpcTransport>(
+          RpcTransport::Services{loop(), loop(), random_, sides_[i].identity},
+          RpcTransport::Options{.self = kIds[i], .nodes = nodes, .net_dead = kNetDead});
+      sides_[i].transport->set_receiver(&sides_[i].ears);
+    }
+  }
+  void on_watch() noexcept {
+    if (step_ == 0 && links_up()) {
+      ++step_;
+      sides_[0].transport->broadcast(heartbeat_of(kIds[0], 1));
+      sides_[0].transport->send(kIds[1], request_of(kIds[0]));
+      sides_[1].transport->send(kIds[0], reply_to(7));
+    } else if (step_ == 1 && sides_[1].ears.all() == 3 && sides_[0].ears.all() == 1) {
+      ++step_;
+      for (Side& side : sides_) side.transport->close([&]() noexcept { side.transport.reset(); });
+    } else if (step_ == 2 && !sides_[0].transport && !sides_[1].transport) {
+      return finish();
+    }
+    loop().start(watch_, 1ms);
+  }
+  bool links_up() const {
+    return std::ranges::all_of(sides_, [](const Side& side) {
+      return std::ranges::all_of(side.transport->links(), &RpcTransport::LinkStatus::up);
+    });
+  }
+
+  base::SystemRandom random_;
+  int step_ = 0;
+  Side sides_[2] = {{.identity = rpc::TlsIdentity(TestIdentities::get().contexts[0])},
+                    {.identity = rpc::TlsIdentity(TestIdentities::get().contexts[1])}};
+  io::TimerOf<UringTransportTest, &UringTransportTest::on_watch> watch_{*this};
+};
+
+TEST_F(UringTransportTest, TwoNodesOverTwoNetworks) {
+  run([&] {
+    for (Side& side : sides_) ASSERT_TRUE(side.transport->start());
+    loop().start(watch_, 1ms);
+  });
+  EXPECT_EQ(sides_[1].ears.heard_over(0), 1u);
+  EXPECT_EQ(sides_[1].ears.heard_over(1), 1u);
+  EXPECT_EQ(sides_[1].ears.requests.size(), 1u);
+  EXPECT_EQ(sides_[0].ears.replies.size(), 1u);
 }
 
 }  // namespace

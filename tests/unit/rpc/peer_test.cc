@@ -84,6 +84,34 @@ TEST_F(PeerTest, DropEndsWhatIsThereAndConnectsAgain) {
   EXPECT_EQ(describe(peer.last_end), "closed: no heartbeat");
 }
 
+TEST_F(PeerTest, TellsWhatWaitsBehindAPeerThatTakesNothing) {
+  listen();
+  TestPeer& peer = connect();
+  EXPECT_EQ(peer.peer->queued_bytes(Priority::urgent), 0u);  // not up
+  ASSERT_TRUE(until([&] { return peer.up(); }));
+  const std::vector<uint8_t> large(kMaxPayload);
+  ASSERT_TRUE(peer.peer->notify(5, large, Priority::urgent));
+  EXPECT_EQ(peer.peer->queued_bytes(Priority::urgent), kMaxPayload + kFrameHeaderBytes);
+  EXPECT_EQ(peer.peer->queued_bytes(Priority::bulk), 0u);
+  ASSERT_TRUE(until([&] { return peer.peer->queued_bytes(Priority::urgent) == 0; }));
+  // What the kernels and the send under way do not take waits.
+  process_two.pause();
+  for (int i = 0; i < 8; ++i) {
+    ASSERT_TRUE(peer.peer->notify(5, large, Priority::bulk));
+    world.run_for(10ms);
+  }
+  EXPECT_GT(peer.peer->queued_bytes(Priority::bulk), 0u);
+  EXPECT_EQ(peer.peer->queued_bytes(Priority::urgent), 0u);
+  ASSERT_TRUE(peer.peer->notify(5, {}, Priority::urgent));
+  world.run_for(10ms);
+  EXPECT_EQ(peer.peer->queued_bytes(Priority::urgent), kFrameHeaderBytes);
+  process_two.resume();
+  ASSERT_TRUE(until([&] {
+    return peer.peer->queued_bytes(Priority::urgent) == 0 &&
+           peer.peer->queued_bytes(Priority::bulk) == 0;
+  }));
+}
+
 TEST_F(PeerTest, SaysWhyItCannotConnect) {
   listen();
   TestPeer& wrong_node = connect(TestCluster::get().one, "hv3");

@@ -47,6 +47,18 @@ TEST(SendQueue, EachQueueHasItsOwnBoundAndAFullOneChangesNothing) {
   EXPECT_TRUE(queue.push(Priority::bulk, numbered(2000), payload).has_value());
 }
 
+TEST(SendQueue, TellsWhatWaitsOfEachPriority) {
+  SendQueue queue;
+  ASSERT_TRUE(queue.push(Priority::bulk, numbered(1), std::vector<uint8_t>(100)));
+  EXPECT_EQ(queue.size_bytes(Priority::urgent), 0u);
+  EXPECT_EQ(queue.size_bytes(Priority::bulk), kFrameHeaderBytes + 100);
+  ASSERT_TRUE(queue.push(Priority::urgent, numbered(2), std::vector<uint8_t>(7)));
+  EXPECT_EQ(queue.size_bytes(Priority::urgent), kFrameHeaderBytes + 7);
+  queue.pop();
+  EXPECT_EQ(queue.size_bytes(Priority::urgent), 0u);
+  EXPECT_EQ(queue.size_bytes(Priority::bulk), queue.size_bytes());
+}
+
 TEST(SendQueue, TheBoundIsExact) {
   FrameBuffer buffer(2 * kFrameHeaderBytes + 10);
   EXPECT_FALSE(buffer.push(numbered(1), std::vector<uint8_t>(kFrameHeaderBytes + 11)).has_value());
