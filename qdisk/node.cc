@@ -185,7 +185,10 @@ void Node::carry_out(Effects& effects) {
   if (effects.heartbeat) services_.transport.broadcast(*effects.heartbeat);
   if (effects.witness) run_witness(*effects.witness);
   if (effects.fence_devices) {
-    for (const auto& guarded : devices_) guarded->order = effects.fence_devices;
+    for (const auto& guarded : devices_) {
+      guarded->order = effects.fence_devices;
+      guarded->next_look = {};  // at once, not when the next look at the device is due
+    }
     look_at_proofs();
   }
   if (effects.evicted) {

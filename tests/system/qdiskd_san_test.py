@@ -89,7 +89,7 @@ class San(ClusterCase):
         for network in NETWORKS | SAN_NETWORKS:
             self.net.cut("hv3", network)
         self.members(hv1, ["hv1", "hv2"])
-        self.wait_until(lambda: self.fenced(hv1), "it is fenced")
+        self.wait_until(lambda: self.fenced(hv1), "it is fenced, at once", 3)
         self.assertNotIn("hv3", self.keys_of(cluster, "volume1"))
         self.wait_until(lambda: not hv3.quorum(), "hv3 stops")
         for network in NETWORKS | SAN_NETWORKS:
