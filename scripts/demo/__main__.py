@@ -9,10 +9,11 @@ sys.path.insert(0, str(ROOT / "tests" / "support"))
 sys.dont_write_bytecode = True
 
 import multipath_part
+import quorum_part
 import target_part
 from show import Show
 
-PARTS = [target_part.steps, multipath_part.steps]
+PARTS = [target_part.steps, multipath_part.steps, quorum_part.steps]
 
 
 def main() -> int:

@@ -16,11 +16,14 @@ import pathlib
 from .process import run
 
 
+SWITCH = "lan"
+
+
 class Networks:
     def __init__(self, directory, networks, hosts):
         self.directory = pathlib.Path(directory)
         self.networks, self.hosts = dict(networks), dict(hosts)
-        self.names = {host: f"holdfast-{os.getpid()}-{host}" for host in [*self.hosts, "switch"]}
+        self.names = {host: f"holdfast-{os.getpid()}-{host}" for host in [*self.hosts, SWITCH]}
         self.made = []
         try:
             self._make()
@@ -33,7 +36,7 @@ class Networks:
             self.made.append(name)  # first: what interrupts us must not leave it behind
             run(["ip", "netns", "add", name])
             run(["ip", "-n", name, "link", "set", "lo", "up"])
-        switch = self.names["switch"]
+        switch = self.names[SWITCH]
         for network in self.networks:
             run(["ip", "-n", switch, "link", "add", f"br-{network}", "type", "bridge"])
             run(["ip", "-n", switch, "link", "set", f"br-{network}", "up"])
@@ -57,10 +60,10 @@ class Networks:
         return script
 
     def cut(self, host, network):
-        run(["ip", "-n", self.names["switch"], "link", "set", f"{host}-{network}", "nomaster"])
+        run(["ip", "-n", self.names[SWITCH], "link", "set", f"{host}-{network}", "nomaster"])
 
     def heal(self, host, network):
-        run(["ip", "-n", self.names["switch"], "link", "set", f"{host}-{network}", "master",
+        run(["ip", "-n", self.names[SWITCH], "link", "set", f"{host}-{network}", "master",
              f"br-{network}"])
 
     def deafen(self, host, to):
