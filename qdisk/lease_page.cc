@@ -9,6 +9,7 @@
 #include <atomic>
 #include <cerrno>
 #include <cstring>
+#include <filesystem>
 #include <utility>
 
 #include "common/daemon/durable_file.h"
@@ -90,6 +91,8 @@ std::expected<uint64_t*, std::string> map(const std::string& path, int fd, int p
 }  // namespace
 
 std::expected<LeasePage, std::string> LeasePage::open(const std::string& path) {
+  std::error_code ignored;  // then the file cannot be opened, which is said
+  std::filesystem::create_directories(std::filesystem::path(path).parent_path(), ignored);
   const daemon::Fd file(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
   if (file.get() < 0) return failed("cannot open", path, errno);
   struct stat status{};

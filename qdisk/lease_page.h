@@ -51,8 +51,8 @@ struct LeaseView {
 // Owner: the daemon.
 class LeasePage {
  public:
-  // Makes the file if it is absent, with the rights of a control socket's directory. What an
-  // earlier daemon wrote stays until the first write(). The error is for the administrator.
+  // Makes the file and its directory if they are absent. What an earlier daemon wrote stays until
+  // the first write(). The error is for the administrator.
   static std::expected<LeasePage, std::string> open(const std::string& path);
   LeasePage(LeasePage&& other) noexcept : words_(std::exchange(other.words_, nullptr)) {}
   LeasePage& operator=(LeasePage&&) = delete;

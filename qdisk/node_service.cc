@@ -90,8 +90,10 @@ void NodeService::on_looked(const base::Result<WitnessSight>& sight, io::Task th
       [this, weak = std::weak_ptr(self_), then = std::move(then)]() mutable noexcept {
         if (weak.expired()) return;
         look_.reset();
-        if (stopped_ && node_ == nullptr) return finish_stop();
-        if (!stopped_) then();
+        if (stopped_) return node_ == nullptr ? finish_stop() : void();
+        const bool ended = phase_ == Phase::ending && node_ == nullptr;
+        then();
+        if (ended) begin();  // the life for which it was looked
       });
 }
 
@@ -243,7 +245,7 @@ void NodeService::begin_next(const char* why) {
     phase_ = Phase::ending;
     end_life([this]() noexcept {
       if (stopped_) return finish_stop();
-      begin();
+      if (look_ == nullptr) begin();
     });
   });
 }

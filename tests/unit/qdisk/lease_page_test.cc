@@ -43,6 +43,7 @@ class LeasePageTest : public testing::Test {
 };
 
 TEST_F(LeasePageTest, WhatIsWrittenIsRead) {
+  std::filesystem::remove_all(directory_);
   LeasePage page = LeasePage::open(path()).value();
   LeaseView written = view(1'000'000);
   written.volumes[3] = {.coordinator = kNoNode, .term = 9};
