@@ -132,6 +132,8 @@ class Membership {
   std::optional<io::Instant> lease_until() const { return lease_.until(); }
   Answers vouching(io::Instant now) const { return lease_.vouching(now); }
   const View& view() const { return view_; }
+  // When this node has learnt the present decision.
+  io::Instant learnt_at() const { return learnt_at_; }
   // It has been read lately.
   bool reaches_witness(io::Instant now) const;
   // The watchdog may be petted, and something be started that must end with the lease. Not in the

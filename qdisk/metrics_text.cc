@@ -21,7 +21,7 @@ void cluster_metrics(const QuorumStatus& s, MetricsText& page) {
              s.fenced >= decision.epoch ? 1 : 0);
   page.gauge("votes", "Votes of the cluster.", static_cast<uint64_t>(votes(decision)));
   page.gauge("votes_there", "Votes that this node has had within a lease.",
-             static_cast<uint64_t>(votes_of(decision, s.vouching)));
+             static_cast<uint64_t>(votes_of(decision, votes_there(s))));
   const auto failures = next_failures(s);
   page.gauge("next_failure_stops",
              "Nodes and witness of which one more failure would stop the "

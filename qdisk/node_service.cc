@@ -447,6 +447,8 @@ QuorumStatus NodeService::status() const {
   const Membership& membership = node_->membership();
   out.decision = membership.decision();
   out.vouching = membership.vouching(now);
+  out.settling =
+      now - membership.learnt_at() < 2 * (config_.timers.hb_net + config_.timers.hb_disk);
   out.member = membership.is_member() && !membership.evicted();
   if (node_->lease_valid()) {
     out.lease_left = std::chrono::duration_cast<Milliseconds>(*membership.lease_until() - now);

@@ -29,19 +29,6 @@ std::string joined(const QuorumStatus& status, NodeSet nodes, bool witness) {
 
 std::string votes_text(int votes) { return fmt::format("{} vote{}", votes, votes == 1 ? "" : "s"); }
 
-// Whose votes can be had at present: a member's are those that vouch; a node that waits cannot ask,
-// and goes by whom it hears.
-Answers present(const QuorumStatus& status) {
-  if (status.quorum()) return status.vouching;
-  Answers out;
-  for (const HostStatus& host : status.hosts) {
-    if (host.heard && host.remembers) out.nodes.add(host.id);
-  }
-  const DiskStatus* witness = status.witness();
-  out.witness = witness != nullptr && witness->usable;
-  return out;
-}
-
 // Why this voter does not vote.
 std::string absence(const QuorumStatus& status, NodeId node) {
   const HostStatus* host = status.find(node);
@@ -101,6 +88,18 @@ NextFailure after_loss(const QuorumStatus& status, Answers left, std::string wha
 
 }  // namespace
 
+// A member's are those that vouch; who waits cannot ask, and goes by whom it hears.
+Answers votes_there(const QuorumStatus& status) {
+  if (status.quorum() && !status.settling) return status.vouching;
+  Answers out = status.quorum() ? status.vouching : Answers{};
+  for (const HostStatus& host : status.hosts) {
+    if (host.heard && host.remembers) out.nodes.add(host.id);
+  }
+  const DiskStatus* witness = status.witness();
+  out.witness |= witness != nullptr && witness->usable;
+  return out;
+}
+
 const HostStatus* QuorumStatus::find(NodeId id) const {
   const auto found = std::ranges::find(hosts, id, &HostStatus::id);
   return found == hosts.end() ? nullptr : &*found;
@@ -132,7 +131,7 @@ std::vector<std::string> why(const QuorumStatus& status) {
         "`holdfast quorum create` on ONE node creates it; the others join by themselves.");
     return out;
   }
-  const Answers there = present(status);
+  const Answers there = votes_there(status);
   const int have = votes_of(decision, there);
   const std::string count = fmt::format(
       "{} of {} ({}), and {} {} needed", have, votes_text(votes(decision)),
@@ -165,7 +164,7 @@ std::vector<NextFailure> next_failures(const QuorumStatus& status) {
   std::vector<NextFailure> out;
   if (!status.quorum()) return out;
   const Decision& decision = status.decision;
-  const Answers there = present(status);
+  const Answers there = votes_there(status);
   for (const NodeId node : decision.members() | decision.voters) {
     Answers left = there;
     left.nodes.remove(node);

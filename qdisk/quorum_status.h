@@ -42,7 +42,10 @@ struct QuorumStatus {
   Decision decision;
   VoterPolicy policy;
   Timers timers;
-  Answers vouching;  // who has said within a lease that this node is a member
+  // Who has said within a lease that this node is a member. Of a decision that is so new that not
+  // all can have been asked: with those who are heard.
+  Answers vouching;
+  bool settling = false;  // it is so new
   bool member = false;
   std::optional<Milliseconds> lease_left;  // nothing: none
   Epoch fenced = 0;
@@ -56,7 +59,9 @@ struct QuorumStatus {
   std::string name_of(NodeId id) const;
 };
 
-// "2.17", "forced 3.1 by node 2"
+// Whose votes can be had at present.
+Answers votes_there(const QuorumStatus& status);
+// "2.17"
 std::string epoch_text(const QuorumStatus& status);
 // Why there is quorum, or none; whole sentences.
 std::vector<std::string> why(const QuorumStatus& status);

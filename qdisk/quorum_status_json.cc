@@ -19,7 +19,7 @@ json host_of(const QuorumStatus& status, const HostStatus& host) {
           {"member", member != 0},
           {"member_incarnation", member},
           {"votes", decision.voters.has(host.id)},
-          {"vouches", status.vouching.nodes.has(host.id)},
+          {"vouches", votes_there(status).nodes.has(host.id)},
           {"heard", host.heard},
           {"state", to_string(host.state)},
           {"incarnation", host.incarnation},
@@ -48,7 +48,7 @@ json witness_of(const QuorumStatus& status) {
   if (witness == nullptr) return json();
   json out = disk_of(status, *witness);
   out["votes"] = status.decision.witness_votes;
-  out["vouches"] = status.vouching.witness;
+  out["vouches"] = votes_there(status).witness;
   out["uuid"] = status.decision.witness == Uuid{} ? json() : json(to_text(status.decision.witness));
   return out;
 }

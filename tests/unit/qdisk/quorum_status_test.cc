@@ -68,6 +68,18 @@ TEST(QuorumStatus, TheLastReserveIsNamedBeforeItIsLost) {
                                          HasSubstr("If the witness fails now, THE CLUSTER STOPS")));
 }
 
+// Right after a decision nobody has been asked yet.
+TEST(QuorumStatus, ANewDecisionRaisesNoAlarm) {
+  QuorumStatus status = two_nodes();
+  status.vouching = {.nodes = NodeSet(2)};
+  EXPECT_THAT(why(status), Contains(HasSubstr("The vote of hv1 is missing")));
+  status.settling = true;
+  EXPECT_THAT(why(status), ElementsAre(HasSubstr("There is quorum: 3 of 3 votes")));
+  status.hosts[1].heard = status.disks[0].usable = false;
+  status.vouching = {};
+  EXPECT_THAT(why(status), Contains(HasSubstr("1 of 3 votes (hv1)")));
+}
+
 TEST(QuorumStatus, AMemberWithoutALeaseSaysWhoseVotesAreMissing) {
   QuorumStatus status = two_nodes();
   status.lease_left.reset();
