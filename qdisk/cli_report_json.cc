@@ -52,6 +52,7 @@ json to_json(const Heartbeat& h, bool counts) {
           {"reservation_key", hex(h.reservation_key)},
           {"io_p99_us", h.io_p99_us},
           {"remembers", h.remembers},
+          {"watchdog", to_string(h.watchdog)},
           {"quiesced", h.quiesced},
           {"fenced", h.fenced},
           {"fenced_timed", h.fenced_timed}};

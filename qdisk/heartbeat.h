@@ -19,6 +19,15 @@ enum class NodeState : uint8_t {
 
 const char* to_string(NodeState state);
 
+// What ends the host when its daemon no longer says that it may live, if that runs now.
+enum class WatchdogKind : uint8_t {
+  none = 0,
+  lab,   // the test double: it ends what runs on a host of the lab
+  real,  // it resets the host
+};
+
+const char* to_string(WatchdogKind kind);
+
 struct Heartbeat {
   NodeId node = kNoNode;
   NodeState state = NodeState::none;
@@ -38,6 +47,7 @@ struct Heartbeat {
   uint64_t reservation_key = 0;
   uint32_t io_p99_us = 0;  // its own writes of heartbeats
   bool remembers = true;   // false: it has lost its state, and neither votes nor proposes yet
+  WatchdogKind watchdog = WatchdogKind::none;
   bool operator==(const Heartbeat&) const = default;
 };
 

@@ -90,7 +90,9 @@ bool possible(const Superblock& s) {
          possible(t.margin);
 }
 
-bool possible(const Heartbeat& h) { return h.incarnation != 0 && h.state <= NodeState::stopped; }
+bool possible(const Heartbeat& h) {
+  return h.incarnation != 0 && h.state <= NodeState::stopped && h.watchdog <= WatchdogKind::real;
+}
 
 bool possible(const Decision& d) {
   return d.epoch != 0 && std::ranges::all_of(d.volumes, [](const VolumeOwner& volume) {
@@ -221,6 +223,7 @@ void encode(const Heartbeat& heartbeat, const Uuid& cluster, MutableSector out) 
                        .heard_disk = heartbeat.heard_disk.bits(),
                        .reservation_key = heartbeat.reservation_key,
                        .io_p99_us = heartbeat.io_p99_us,
+                       .watchdog = static_cast<uint8_t>(heartbeat.watchdog),
                        .quiesced = heartbeat.quiesced,
                        .fenced = heartbeat.fenced};
   if (heartbeat.remembers) wire.flags |= wire::kFlagRemembers;
@@ -254,7 +257,8 @@ Decoded<Heartbeat> decode_heartbeat(Sector in, const Uuid& cluster, NodeId node,
                  .volumes_ok = wire.volumes_ok,
                  .reservation_key = wire.reservation_key,
                  .io_p99_us = wire.io_p99_us,
-                 .remembers = (wire.flags & wire::kFlagRemembers) != 0};
+                 .remembers = (wire.flags & wire::kFlagRemembers) != 0,
+                 .watchdog = static_cast<WatchdogKind>(wire.watchdog)};
         for (size_t i = 0; i < kMaxNetworks; ++i) value.heard_net[i] = NodeSet(wire.heard_net[i]);
         return fault_unless(possible(value));
       });

@@ -49,6 +49,18 @@ const char* to_string(NodeState state) {
   return "unknown";
 }
 
+const char* to_string(WatchdogKind kind) {
+  switch (kind) {
+    case WatchdogKind::none:
+      return "none";
+    case WatchdogKind::lab:
+      return "lab";
+    case WatchdogKind::real:
+      return "real";
+  }
+  return "unknown";
+}
+
 const char* to_string(MailKind kind) {
   switch (kind) {
     case MailKind::none:

@@ -85,7 +85,8 @@ struct Heartbeat {
   le64 reservation_key{};
   le32 io_p99_us{};
   uint8_t flags = 0;
-  Reserved<3> reserved_1{};
+  uint8_t watchdog = 0;
+  Reserved<2> reserved_1{};
   le64 quiesced{};
   le64 fenced{};
   Reserved<408> reserved_2{};
@@ -96,6 +97,7 @@ static_assert(offsetof(Heartbeat, sequence) == 24 && offsetof(Heartbeat, epoch) 
 static_assert(offsetof(Heartbeat, heard_net) == 48);
 static_assert(offsetof(Heartbeat, heard_disk) == 64);
 static_assert(offsetof(Heartbeat, io_p99_us) == 80 && offsetof(Heartbeat, flags) == 84);
+static_assert(offsetof(Heartbeat, watchdog) == 85);
 static_assert(offsetof(Heartbeat, quiesced) == 88 && offsetof(Heartbeat, fenced) == 96);
 
 inline constexpr uint8_t kFlagWitnessVotes = 1 << 0;

@@ -26,7 +26,9 @@ Membership::Membership(const MembershipSettings& settings, const AcceptorState& 
       listening_since_(now),
       ticked_at_(now),
       learnt_at_(now),
-      quiesced_(acceptor_.decided().epoch),  // nobody has asked anything of it yet
+      // Nobody has asked anything of it yet; or they have to say that they have dropped it.
+      quiesced_(
+          settings.has_users && fenced < acceptor_.decided().epoch ? 0 : acceptor_.decided().epoch),
       unfenced_unknown_(fenced < acceptor_.decided().epoch ? acceptor_.decided().epoch : 0),
       fenced_(fenced),
       // When the last eviction was decided is not known: as if just now.
@@ -51,7 +53,8 @@ Heartbeat Membership::heartbeat(io::Instant now) const {
                 .fenced_timed = fenced_timed_,
                 .volumes_ok = volumes_ok_,
                 .reservation_key = settings_.reservation_key,
-                .remembers = acceptor_.remembers()};
+                .remembers = acceptor_.remembers(),
+                .watchdog = watchdog_};
   for (size_t network = 0; network < kMaxNetworks; ++network) {
     out.heard_net[network] = view_.heard_net(network, now);
   }
@@ -98,6 +101,9 @@ base::Result<> Membership::ask(const Change& change) {
     return base::fail(base::Errc::invalid_argument, "only its coordinator hands a volume over");
   }
   TRY(possible(change, decision()));
+  if (change.kind == Change::Kind::evict && change.life.node == settings_.self) {
+    return base::fail(base::Errc::invalid_argument, "a node does not evict itself: it leaves");
+  }
   if (!is_member()) return base::fail(base::Errc::permission, "this node is no member");
   change_ = change;
   return {};
@@ -192,14 +198,6 @@ Effects Membership::on_witness(const WitnessResult& result, io::Instant now) {
   return effects;
 }
 
-void Membership::on_quiesced(Epoch epoch) { quiesced_ = std::max(quiesced_, epoch); }
-
-void Membership::on_devices_fenced(Epoch epoch, bool timed) {
-  if (epoch <= devices_fenced_) return;
-  devices_fenced_ = epoch;
-  devices_timed_ = timed;
-}
-
 Effects Membership::force(io::Instant now) {
   Effects effects;
   if (evicted_ || decision().epoch == 0) return effects;
@@ -241,29 +239,6 @@ void Membership::learn(const Decision& decision, io::Instant now, Effects& effec
   }
   // What is new here is asked for at once: the lease counts per epoch.
   next_renewal_ = next_witness_ = now;
-}
-
-// Who has left needs fences; and time to stop, unless it says that it has stopped, or lives anew.
-void Membership::note_leaving(const Decision& before, io::Instant now) {
-  bool unseen = decision().epoch != before.epoch + 1;  // epochs in between
-  bool left = unseen;
-  bool may_run = unseen;
-  for (const NodeId node : before.members()) {
-    if (decision().has_member(node, before.incarnations[node])) continue;
-    left = true;
-    unfenced_.push_back({node, before.incarnations[node]});
-    const Heartbeat* of = view_.of(node, now);
-    const bool stopped =
-        of != nullptr &&
-        (of->incarnation > before.incarnations[node] ||
-         (of->incarnation == before.incarnations[node] && of->state == NodeState::stopped));
-    may_run |= !stopped;
-  }
-  if (unseen) unfenced_unknown_ = decision().epoch;
-  if (may_run) evicted_stopped_at_ = now + settings_.timers.takeover;
-  if (left) return;
-  if (fenced_ == before.epoch) fenced_ = decision().epoch;
-  if (quiesced_ == before.epoch) quiesced_ = decision().epoch;
 }
 
 // A phase-2 block of another whose ballot nobody finishes keeps a life that it leaves out from
@@ -372,71 +347,6 @@ void Membership::ask_witness(io::Instant now, Effects& effects) {
   next_sequence(now);
   effects.witness = WitnessTask{.decided = decision(), .heartbeat = heartbeat(now)};
   if (block) effects.witness->store = proposer_.block();
-}
-
-// --- fences ---
-
-void Membership::look_at_fences(io::Instant now, Effects& effects) {
-  if (evicted_ || !lease_valid(now)) return;
-  const NodeSet live = live_members(now);
-  for (const NodeId node : live - NodeSet::of(settings_.self)) {
-    const Heartbeat* of = view_.of(node, now);
-    if (of->fenced > fenced_ && of->fenced == decision().epoch) {
-      set_fenced(of->fenced, of->fenced_timed);
-    }
-  }
-  const Epoch epoch = decision().epoch;
-  if (fenced_ >= epoch) return;
-  // A node that has just begun to listen may not have heard the one whose part it is.
-  const bool fencer = fencer_of(live, now) == settings_.self &&
-                      now - listening_since_ > 2 * settings_.timers.hb_net;
-  if (fencer && fence_asked_ < epoch && devices_fenced_ < epoch) {
-    fence_asked_ = epoch;
-    effects.fence_devices = fence_order(now);
-  }
-  if (devices_fenced_ < epoch || quiesced_ < epoch) return;
-  for (const NodeId node : decision().members() - NodeSet::of(settings_.self)) {
-    const Heartbeat* of = view_.of(node, now);
-    if (of == nullptr || of->quiesced < epoch || of->incarnation != decision().incarnations[node]) {
-      return;
-    }
-  }
-  set_fenced(epoch, devices_timed_);
-}
-
-// Whoever reaches most of the devices, the witness counting as one.
-NodeId Membership::fencer_of(NodeSet live, io::Instant now) const {
-  NodeId best = kNoNode;
-  int most = -1;
-  for (const NodeId node : live) {
-    const Heartbeat* of = view_.of(node, now);
-    const bool self = node == settings_.self;
-    const int reached = std::popcount(self ? volumes_ok_ : of->volumes_ok) +
-                        ((self ? reaches_witness(now) : of->heard_disk.has(node)) ? 1 : 0);
-    if (reached <= most) continue;
-    most = reached;
-    best = node;
-  }
-  return best;
-}
-
-void Membership::set_fenced(Epoch epoch, bool timed) {
-  fenced_ = epoch;
-  fenced_timed_ = timed;
-  unfenced_.clear();
-  unfenced_unknown_ = 0;
-}
-
-FenceOrder Membership::fence_order(io::Instant now) const {
-  FenceOrder order{.epoch = decision().epoch,
-                   .lives = unfenced_,
-                   .unknown_until = unfenced_unknown_,
-                   .joining = {}};
-  for (const NodeId node : view_.heard(now) - decision().members()) {
-    const Heartbeat* of = view_.of(node, now);
-    if (of->state == NodeState::joining) order.joining.push_back({node, of->incarnation});
-  }
-  return order;
 }
 
 }  // namespace holdfast::qdisk

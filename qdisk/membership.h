@@ -23,6 +23,7 @@ struct MembershipSettings {
   Timers timers{};
   VoterPolicy policy{};
   uint64_t reservation_key = 0;  // for the others to see
+  bool has_users = false;        // others of this host have acted by the lease before this start
 };
 
 // For the witness LUN, one at a time: writes what is there, in this order, each durable before the
@@ -82,6 +83,18 @@ struct Token {
   auto operator<=>(const Token&) const = default;
 };
 
+// What is known of a life that is no member any more.
+struct Departure {
+  Epoch epoch = 0;  // in which it was none any more, or a later one
+  io::Instant
+      stops_at{};  // from then on it has stopped what it ran, if clock and watchdog are right
+  // That bounds it: as the node said last. none: it had none, or it is not known, and nothing does.
+  WatchdogKind watchdog = WatchdogKind::none;
+  bool stopped = false;  // it says so itself, lives anew, or its host has been switched off
+  bool fenced = false;   // nothing of it can land any more;
+  bool timed = false;    // but only since enough time has gone by
+};
+
 class Membership {
  public:
   // `remembers`: the state is what this node last made durable. Not where it has lost it, or
@@ -103,6 +116,7 @@ class Membership {
   // own block would undo a newer one). None: it may not be.
   void use_witness(std::optional<Uuid> witness);
   void set_volumes_ok(uint16_t volumes) { volumes_ok_ = volumes; }
+  void set_watchdog(WatchdogKind watchdog) { watchdog_ = watchdog; }
   void set_policy(const VoterPolicy& policy) { settings_.policy = policy; }
   // One at a time, proposed by this node as soon as it can. Errc::busy: another waits. To move a
   // volume is asked of its coordinator, after it has ended what it did.
@@ -117,6 +131,8 @@ class Membership {
   // What the members' devices hold of non-members as of this epoch has ended. `timed`: only because
   // enough time has gone by.
   void on_devices_fenced(Epoch epoch, bool timed);
+  // The host of this life, which is no member any more, has been switched off: nothing runs there.
+  void on_switched_off(const Life& life, io::Instant now);
   // An operator's word instead of a majority: this node alone is the cluster, in a new generation.
   // Nothing happens where no decision is known, nor in a life that was evicted.
   Effects force(io::Instant now);
@@ -149,6 +165,10 @@ class Membership {
   bool fenced_timed() const { return fenced_timed_; }
   // From then on every evicted life has stopped what it ran, if its clock and watchdog are right.
   io::Instant evicted_stopped_at() const { return evicted_stopped_at_; }
+  // The life of the node that is a member, else the last one that was; incarnation 0: not known.
+  Life life_of(NodeId node) const;
+  // Of a life that is no member.
+  Departure departure_of(const Life& life) const;
   // Nothing: this node may not do anything as the volume's coordinator.
   std::optional<Token> token(size_t volume, io::Instant now) const;
   Heartbeat heartbeat(io::Instant now) const;
@@ -213,6 +233,7 @@ class Membership {
   bool witness_needed_ = false;  // for the ballot's block, whose time to be sent has come
 
   uint16_t volumes_ok_ = 0;
+  WatchdogKind watchdog_ = WatchdogKind::none;
   bool stopped_ = false;
   bool evicted_ = false;
   std::optional<Change> change_;
@@ -235,6 +256,8 @@ class Membership {
   Epoch fenced_ = 0;
   bool fenced_timed_ = false;
   io::Instant evicted_stopped_at_{};
+  // The last life of each node that was seen to leave; incarnation 0: none.
+  std::array<std::pair<Incarnation, Departure>, kMaxNodes> left_{};
   std::array<Epoch, kMaxVolumes> term_began_{};
 };
 

@@ -93,7 +93,7 @@ NodeSet Membership::staying(io::Instant now, NodeSet live, int& rank) const {
   const auto weighed = weights(now);
   // Who has not dropped for so long what evicted nodes asked of it holds up everybody.
   NodeSet responsive = live;
-  if (now - learnt_at_ > settings_.timers.lease) {
+  if (fenced_ < decision().epoch && now - learnt_at_ > settings_.timers.lease) {
     for (const NodeId node : live - NodeSet::of(settings_.self)) {
       if (view_.of(node, now)->quiesced < decision().epoch) responsive.remove(node);
     }

@@ -60,7 +60,13 @@ void apply(const Change& change, Decision& next, const Situation& situation) {
     case Change::Kind::use_witness:
       next.witness = change.witness;
       break;
+    case Change::Kind::evict:  // leave_out() has done it, before anything was given to it
+      break;
   }
+}
+
+void leave_out(const Life& life, Decision& next) {
+  if (next.has_member(life.node, life.incarnation)) next.incarnations[life.node] = 0;
 }
 
 }  // namespace
@@ -70,6 +76,8 @@ std::optional<Decision> plan(const Situation& situation) {
   Decision next = current;
   next.forced = false;
   next.incarnations = situation.members;
+  const auto& change = situation.change;
+  if (change && change->kind == Change::Kind::evict) leave_out(change->life, next);
   ASSERT(!next.members().empty());
   // A new life of a coordinator is another coordinator: it knows nothing of what the old one did.
   for (VolumeOwner& owner : next.volumes) {
@@ -82,7 +90,7 @@ std::optional<Decision> plan(const Situation& situation) {
     const auto volume = static_cast<size_t>(&owner - next.volumes.data());
     give(owner, coordinator_for(volume, next, situation));
   }
-  if (situation.change) apply(*situation.change, next, situation);
+  if (change) apply(*change, next, situation);
   choose_voters(next, current, situation.policy, situation.witness_usable);
   Decision same = current;
   same.forced = false;
@@ -104,6 +112,8 @@ bool pending(const Change& change, const Decision& decision) {
       return exists(owner) && owner.coordinator == change.from;
     case Change::Kind::use_witness:
       return decision.witness != change.witness;
+    case Change::Kind::evict:
+      return decision.has_member(change.life.node, change.life.incarnation);
   }
   return false;
 }
@@ -130,6 +140,11 @@ base::Result<> possible(const Change& change, const Decision& current) {
   }
   if (change.kind == Change::Kind::config && change.config.version <= current.config.version) {
     return base::fail(Errc::invalid_argument, "a newer configuration counts already");
+  }
+  const Life& life = change.life;
+  if (change.kind == Change::Kind::evict &&
+      (life.node >= kMaxNodes || !current.has_member(life.node, life.incarnation))) {
+    return base::fail(Errc::not_found, "this life of the node is no member");
   }
   return {};
 }

@@ -11,13 +11,14 @@ namespace holdfast::qdisk {
 
 // One wish of an administrator or of another daemon; a decision that contains it fulfils it.
 struct Change {
-  enum class Kind : uint8_t { config, add_volume, remove_volume, move_volume, use_witness };
+  enum class Kind : uint8_t { config, add_volume, remove_volume, move_volume, use_witness, evict };
   Kind kind = Kind::config;
   ConfigTag config{};            // config
   uint8_t volume = 0;            // *_volume
   NodeId coordinator = kNoNode;  // add_volume, move_volume; kNoNode: whoever suits
   NodeId from = kNoNode;         // move_volume: who hands it over
   Uuid witness{};                // use_witness
+  Life life{};                   // evict: of another node than the one that is asked
   bool operator==(const Change&) const = default;
 };
 

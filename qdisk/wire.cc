@@ -180,6 +180,7 @@ std::string encode(const Heartbeat& heartbeat) {
   message.set_reservation_key(heartbeat.reservation_key);
   message.set_io_p99_us(heartbeat.io_p99_us);
   message.set_remembers(heartbeat.remembers);
+  message.set_watchdog(static_cast<messages::WatchdogKind>(heartbeat.watchdog));
   return serialized(message);
 }
 
@@ -198,6 +199,10 @@ Result<Heartbeat> decode_heartbeat(Bytes bytes) {
     return fail(Errc::protocol, "a state that no node has");
   }
   to.state = static_cast<NodeState>(from.state());
+  if (!messages::WatchdogKind_IsValid(from.watchdog())) {
+    return fail(Errc::protocol, "a watchdog of an unknown kind");
+  }
+  to.watchdog = static_cast<WatchdogKind>(from.watchdog());
   TRY_ASSIGN(to.incarnation, read_incarnation(from.incarnation()));
   TRY_ASSIGN(to.epoch, read_epoch(from.epoch()));
   TRY_ASSIGN(to.quiesced, read_epoch(from.quiesced()));

@@ -120,7 +120,8 @@ TEST(CliReport, AsJsonNothingIsLeftOut) {
     "node": 2, "offset": 86016, "counts": true, "state": "member", "incarnation": 7,
     "sequence": 4711, "boottime_ns": 123456789000, "epoch": 261, "heard_net": [[0, 1, 2], [0, 2]],
     "heard_disk": [0, 1, 2], "volumes_ok": [0, 15], "reservation_key": "0x51abcd0200000007",
-    "io_p99_us": 1800, "remembers": true, "quiesced": 261, "fenced": 260, "fenced_timed": true})"));
+    "io_p99_us": 1800, "remembers": true, "watchdog": "none", "quiesced": 261,
+    "fenced": 260, "fenced_timed": true})"));
   const json& decision = report["decisions"][0];
   EXPECT_EQ(decision["members"], json::parse(R"([{"node": 0, "incarnation": 5},
     {"node": 2, "incarnation": 7}, {"node": 63, "incarnation": 16909060}])"));

@@ -129,7 +129,8 @@ class RandomRecords {
             .volumes_ok = static_cast<uint16_t>(number()),
             .reservation_key = number(),
             .io_p99_us = static_cast<uint32_t>(number()),
-            .remembers = random_.below(2) == 0};
+            .remembers = random_.below(2) == 0,
+            .watchdog = static_cast<WatchdogKind>(random_.below(3))};
   }
   Decision decision() {
     Decision made{.epoch = number() | 1,

@@ -242,6 +242,7 @@ TEST(Layout, WhatAWrongProgramWroteIsRefusedWithItsReason) {
   // Heartbeat.
   EXPECT_EQ(fault(1, 16, 3), Fault::owner);
   EXPECT_EQ(fault(1, 17, 4), Fault::value);     // state
+  EXPECT_EQ(fault(1, 85, 3), Fault::value);     // watchdog
   EXPECT_EQ(fault(1, 20, 0), Fault::value);     // no incarnation
   EXPECT_EQ(fault(1, 24, 0x66), Fault::value);  // an even sequence at the odd place
   // Ballot.

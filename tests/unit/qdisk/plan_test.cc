@@ -159,6 +159,19 @@ TEST(PlanChange, AnotherWitnessIsNamed) {
   EXPECT_FALSE(pending(use, *next));
 }
 
+TEST(PlanChange, AnEvictedLifeIsLeftOutAndItsVolumesAreGivenAway) {
+  const Change evict{.kind = Kind::evict, .life = {0, 1}};
+  EXPECT_TRUE(pending(evict, three().current));
+  const auto next = changed(three(), evict);
+  ASSERT_TRUE(next);
+  EXPECT_EQ(next->members(), NodeSet(0b110));
+  EXPECT_EQ(next->voters, NodeSet(0b110));
+  EXPECT_EQ(next->volumes[0].coordinator, 1U);
+  EXPECT_EQ(next->volumes[0].term, 2U);
+  EXPECT_FALSE(pending(evict, *next));
+  EXPECT_FALSE(pending({.kind = Kind::evict, .life = {0, 2}}, three().current));
+}
+
 TEST(PlanChange, WhatCannotBeIsRefused) {
   const Decision current = three().current;
   const auto code = [&](const Change& change) {
@@ -175,6 +188,9 @@ TEST(PlanChange, WhatCannotBeIsRefused) {
   EXPECT_EQ(code({.kind = Kind::move_volume, .volume = 2, .from = 0}), Errc::not_found);
   EXPECT_EQ(code({.kind = Kind::config, .config = {.version = 0}}), Errc::invalid_argument);
   EXPECT_EQ(code({.kind = Kind::use_witness, .witness = {2}}), Errc{});
+  EXPECT_EQ(code({.kind = Kind::evict, .life = {2, 1}}), Errc{});
+  EXPECT_EQ(code({.kind = Kind::evict, .life = {2, 2}}), Errc::not_found);
+  EXPECT_EQ(code({.kind = Kind::evict, .life = {64, 1}}), Errc::not_found);
 }
 
 }  // namespace

@@ -162,6 +162,7 @@ TEST(Wire, HeartbeatsOutOfRange) {
               {"state", [](M& m) { m.set_state(static_cast<messages::NodeState>(4)); }},
               {"state", [](M& m) { m.set_state(static_cast<messages::NodeState>(-1)); }},
               {"state", [](M& m) { m.set_state(static_cast<messages::NodeState>(256)); }},
+              {"watchdog", [](M& m) { m.set_watchdog(static_cast<messages::WatchdogKind>(3)); }},
               {"incarnation", [](M& m) { m.set_incarnation(0); }},
               {"follow", [](M& m) { m.set_epoch(kLastOfGeneration); }},
               {"follow", [](M& m) { m.set_quiesced(UINT64_MAX); }},
