@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cerrno>
 #include <cstring>
@@ -23,7 +24,11 @@ constexpr uint64_t kMagic = 0x3145'5341'454c'4651;  // "QFLEASE1"
 constexpr size_t kMagicWord = 0, kSequenceWord = 1, kLeaseWord = 2, kFirstWord = 3;
 constexpr size_t kFields = 8;
 constexpr size_t kWords = kFields + kMaxVolumes;
-static_assert((kFirstWord + kWords) * sizeof(uint64_t) <= kPageBytes);
+constexpr size_t kBootWord = 128, kUsersWord = 130, kUserWords = 8;
+constexpr uint64_t kIsUser = 1, kRuns = 2;
+static_assert(kFirstWord + kWords <= kBootWord);
+static_assert((kUserWords - 1) * sizeof(uint64_t) > LeaseUsers::kMaxName);
+static_assert((kUsersWord + LeaseUsers::kMax * kUserWords) * sizeof(uint64_t) <= kPageBytes);
 // The writer needs far less than a microsecond; it may be stopped in the midst of it.
 constexpr int kMaxTries = 1000;
 
@@ -78,6 +83,21 @@ LeaseView unpack(const Packed& in) {
   return out;
 }
 
+std::optional<LeaseView> read_view(const uint64_t* words) {
+  using std::memory_order::acquire, std::memory_order::relaxed;
+  for (int tries = 0; tries < kMaxTries; ++tries) {
+    const uint64_t before = load(words[kSequenceWord], acquire);
+    if (before % 2 != 0) continue;
+    Packed packed;
+    for (size_t i = 0; i < packed.size(); ++i) {
+      packed[i] = load(words[kFirstWord + i], relaxed);
+    }
+    std::atomic_thread_fence(acquire);
+    if (load(words[kSequenceWord], relaxed) == before) return unpack(packed);
+  }
+  return std::nullopt;
+}
+
 std::unexpected<std::string> failed(const char* what, const std::string& path, int error) {
   return std::unexpected(fmt::format("{} {}: {}", what, path, std::strerror(error)));
 }
@@ -124,6 +144,42 @@ void LeasePage::write(const LeaseView& view) {
   store(words_[kMagicWord], kMagic, release);
 }
 
+std::optional<LeaseView> LeasePage::last() const {
+  if (load(words_[kMagicWord], std::memory_order::acquire) != kMagic) return std::nullopt;
+  return read_view(words_);
+}
+
+LeaseUsers::Table LeasePage::users(const Uuid& boot) const {
+  LeaseUsers::Table out{};
+  if (boot == Uuid{} || std::memcmp(&words_[kBootWord], boot.data(), boot.size()) != 0) return out;
+  for (size_t i = 0; i < out.size(); ++i) {
+    const uint64_t* const words = &words_[kUsersWord + i * kUserWords];
+    if ((words[0] & kIsUser) == 0) continue;
+    const auto* const name = reinterpret_cast<const char*>(words + 1);
+    out[i] = {.name = std::string(name, ::strnlen(name, LeaseUsers::kMaxName)),
+              .runs = (words[0] & kRuns) != 0};
+  }
+  return out;
+}
+
+// The flag word last: it makes the user one.
+void LeasePage::write_users(const Uuid& boot, const LeaseUsers::Table& users) {
+  for (size_t i = 0; i < users.size(); ++i) {
+    uint64_t* const words = &words_[kUsersWord + i * kUserWords];
+    const LeaseUser& user = users[i];
+    std::array<uint64_t, kUserWords - 1> name{};
+    std::memcpy(name.data(), user.name.data(), std::min(user.name.size(), LeaseUsers::kMaxName));
+    if (std::memcmp(words + 1, name.data(), sizeof(name)) != 0) {
+      store(words[0], 0, std::memory_order::relaxed);
+      std::atomic_signal_fence(std::memory_order::seq_cst);  // a signal ends it, not the power
+      std::memcpy(words + 1, name.data(), sizeof(name));
+    }
+    const uint64_t flags = user.name.empty() ? 0 : kIsUser | (user.runs ? kRuns : 0);
+    store(words[0], flags, std::memory_order::release);
+  }
+  std::memcpy(&words_[kBootWord], boot.data(), boot.size());
+}
+
 std::expected<LeaseReader, std::string> LeaseReader::open(const std::string& path) {
   const daemon::Fd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
   if (file.get() < 0) return failed("cannot open", path, errno);
@@ -149,19 +205,6 @@ bool LeaseReader::valid(io::Instant now) const {
   return now < instant_of(load(words_[kLeaseWord], std::memory_order::acquire));
 }
 
-std::optional<LeaseView> LeaseReader::read() const {
-  using std::memory_order::acquire, std::memory_order::relaxed;
-  for (int i = 0; i < kMaxTries; ++i) {
-    const uint64_t before = load(words_[kSequenceWord], acquire);
-    if (before % 2 != 0) continue;
-    Packed packed;
-    for (size_t word = 0; word < packed.size(); ++word) {
-      packed[word] = load(words_[kFirstWord + word], relaxed);
-    }
-    std::atomic_thread_fence(acquire);
-    if (load(words_[kSequenceWord], relaxed) == before) return unpack(packed);
-  }
-  return std::nullopt;
-}
+std::optional<LeaseView> LeaseReader::read() const { return read_view(words_); }
 
 }  // namespace holdfast::qdisk

@@ -8,6 +8,9 @@
 //   word 1   sequence: odd while the rest is being written
 //   word 2   the end of the lease, CLOCK_BOOTTIME in ns; 0: none. May be read alone
 //   word 3.. LeaseView, field by field
+//   word 128 of which boot the following are: 16 bytes
+//   word 130 16 times 8 words: a flag word (bit 0: there is one, bit 1: it runs something), and the
+//            name of a user of the lease. Only the daemon reads them, when it was restarted
 //
 // The file is never replaced: clients that have mapped it see the next daemon's writing.
 
@@ -19,6 +22,7 @@
 
 #include "common/io/loop.h"
 #include "qdisk/decision.h"
+#include "qdisk/lease_users.h"
 
 namespace holdfast::qdisk {
 
@@ -59,6 +63,13 @@ class LeasePage {
   ~LeasePage();
 
   void write(const LeaseView& view);
+  // What was written last, also by the daemon before this one. Nothing: it died in the midst of it,
+  // or there was none.
+  std::optional<LeaseView> last() const;
+  // Of the daemon before this one, in the same boot of the host; all zeroes: not known. A daemon
+  // that was killed while it wrote has lost no user that it had answered.
+  LeaseUsers::Table users(const Uuid& boot) const;
+  void write_users(const Uuid& boot, const LeaseUsers::Table& users);
 
  private:
   explicit LeasePage(uint64_t* words) : words_(words) {}

@@ -57,6 +57,32 @@ TEST_F(LeasePageTest, WhatIsWrittenIsRead) {
   EXPECT_EQ(status.st_mode & 0777, 0600U);
 }
 
+TEST_F(LeasePageTest, TheNextDaemonOfTheSameBootKnowsItsUsers) {
+  const Uuid boot{1}, other{2};
+  LeaseUsers::Table users{};
+  users[0] = {.name = "csvfsd"};
+  users[2] = {.name = std::string(LeaseUsers::kMaxName, 'a'), .runs = true};
+  {
+    LeasePage page = LeasePage::open(path()).value();
+    EXPECT_EQ(page.last(), std::nullopt);
+    EXPECT_EQ(page.users(boot), LeaseUsers::Table{});
+    page.write(view(9));
+    users[0].quiesced = 77;  // what a user has said is not kept
+    page.write_users(boot, users);
+  }
+  users[0].quiesced = 0;
+  LeasePage next = LeasePage::open(path()).value();
+  EXPECT_EQ(next.last(), view(9));
+  EXPECT_EQ(next.users(boot), users);
+  EXPECT_EQ(next.users(other), LeaseUsers::Table{});
+  EXPECT_EQ(next.users(Uuid{}), LeaseUsers::Table{});
+  EXPECT_EQ(LeaseReader::open(path()).value().read(), view(9));
+  users[2] = {};
+  users[0].name = "b";
+  next.write_users(boot, users);
+  EXPECT_EQ(next.users(boot), users);
+}
+
 TEST_F(LeasePageTest, AReaderSeesTheNextDaemonsWriting) {
   LeasePage::open(path()).value().write(view(1));
   const LeaseReader reader = LeaseReader::open(path()).value();
