@@ -122,6 +122,13 @@ std::vector<std::string> prepare(const QuorumCommand& command, base::Random& ran
   superblock.generation = 1;
   superblock.cluster_name = command.cluster;
   superblock.cluster = random_uuid(random);
+  if (!command.cluster_uuid.empty()) {
+    const auto uuid = parse_uuid(command.cluster_uuid);
+    if (!uuid || *uuid == Uuid{}) {
+      problems.push_back(fmt::format("--cluster-uuid: \"{}\" is no uuid", command.cluster_uuid));
+    }
+    superblock.cluster = uuid.value_or(Uuid{});
+  }
   superblock.witness = random_uuid(random);
   superblock.timers = timers_of(command.profile);
   for (const std::string& each : command.timers) {

@@ -26,13 +26,29 @@ inline constexpr int kExitUsage = 2;    // or the daemon cannot be reached
 inline constexpr std::chrono::milliseconds kCliDeadline{2000};
 
 struct QuorumCommand {
-  enum class Verb : uint8_t { status, votes, explain, create, force, witness_format, witness_show };
+  enum class Verb : uint8_t {
+    status,
+    votes,
+    explain,
+    create,
+    force,
+    fence,
+    forget,
+    witness_use,
+    witness_format,
+    witness_show
+  };
   Verb verb = Verb::status;
   bool json = false;
   std::string socket = "/run/holdfast/qdiskd.sock";
   bool heard_too = false;  // force
+  std::string node;        // fence
+  bool strict = false;     // fence
+  uint32_t wait_s = 120;   // fence
+  std::string user;        // forget
   std::string device;
   std::string cluster;
+  std::string cluster_uuid;  // of a cluster that exists; empty: of a new one
   TimerProfile profile = TimerProfile::standard;
   std::vector<std::string> timers;  // "lease=15s": instead of the profile's
   bool force = false;

@@ -28,6 +28,23 @@ CLI::App* add_witness_verb(CLI::App& noun, const char* name, const char* what,
   return made;
 }
 
+void add_fence_verbs(CLI::App& noun, QuorumCommand& command) {
+  CLI::App* fence =
+      add_verb(noun, "fence", "Evict a node, and end when nothing of it can land any more", command,
+               Verb::fence);
+  fence->add_option("node", command.node, "Its name")->required();
+  fence->add_flag("--strict", command.strict,
+                  "Also only when what it ran has stopped: by its watchdog or a fence agent");
+  fence->add_option("--wait", command.wait_s, "Give up after so many seconds")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 3600));
+  add_verb(noun, "forget",
+           "Wait no longer for a daemon of this host that is gone for good, with all it did",
+           command, Verb::forget)
+      ->add_option("user", command.user, "Its name, as `status` shows it")
+      ->required();
+}
+
 }  // namespace
 
 CLI::App* add_quorum_commands(CLI::App& program, QuorumCommand& command) {
@@ -49,6 +66,7 @@ CLI::App* add_quorum_commands(CLI::App& program, QuorumCommand& command) {
            command, Verb::force)
       ->add_flag("--although-heard", command.heard_too,
                  "Also while others are heard, which will never again be part of the cluster");
+  add_fence_verbs(*noun, command);
   CLI::App* witness = noun->add_subcommand("witness", "The small disk that votes");
   witness->fallthrough();
   witness->require_subcommand(1);
@@ -70,6 +88,11 @@ CLI::App* add_quorum_commands(CLI::App& program, QuorumCommand& command) {
                    "NAME=TIME: one of the times instead of the profile's, as lease=20s")
       ->allow_extra_args(false);
   format->add_flag("--force", command.force, "Also over what is on the device");
+  format->add_option("--cluster-uuid", command.cluster_uuid,
+                     "Of a cluster that exists and gets another witness: `cluster.uuid` of its "
+                     "configuration");
+  add_verb(*witness, "use", "Make the configured witness the cluster's, instead of the one it has",
+           command, Verb::witness_use);
   add_witness_verb(*witness, "show", "Show what is on a witness", command, Verb::witness_show);
   return noun;
 }

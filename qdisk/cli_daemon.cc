@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <chrono>
 #include <nlohmann/json.hpp>
 
 #include "common/daemon/control_message.h"
@@ -65,14 +66,36 @@ std::string state_of(const json& node) {
   return text(node, "state");
 }
 
+// What bounds how long an evicted node may run on.
+std::string stopped_by(const json& node) {
+  std::string out = text(node, "watchdog");
+  if (out == "real") out = "watchdog";
+  if (out == "lab") out = "lab double";
+  if (out == "none") out.clear();
+  if (flag(node, "fence_agent")) out += out.empty() ? "agent" : ", agent";
+  return out.empty() ? "-" : out;
+}
+
+std::string users_line(const json& status) {
+  std::string out;
+  for (const json& user : objects(status, "users")) {
+    if (!out.empty()) out += ", ";
+    out += text(user, "name");
+    if (!flag(user, "quiesced")) out += " (has still to drop what former members asked)";
+    if (flag(user, "runs")) out += " (runs what must end with the lease)";
+  }
+  return out.empty() ? "none" : out;
+}
+
 std::string nodes_table(const json& status) {
-  Rows rows = {{"NODE", "ID", "STATE", "LIFE", "MEMBER", "VOTE", "NETWORKS", "ON DISK"}};
+  Rows rows = {
+      {"NODE", "ID", "STATE", "LIFE", "MEMBER", "VOTE", "NETWORKS", "ON DISK", "STOPPED BY"}};
   for (const json& node : objects(status, "nodes")) {
     const bool votes = flag(node, "votes");
     rows.push_back({text(node, "node") + (flag(node, "this_node") ? " *" : ""), number(node, "id"),
                     state_of(node), number(node, "incarnation"), yes(flag(node, "member")),
                     votes ? (flag(node, "vouches") ? "there" : "missing") : "-", networks(node),
-                    yes(flag(node, "heard_on_disk"))});
+                    yes(flag(node, "heard_on_disk")), stopped_by(node)});
   }
   return daemon::table(rows);
 }
@@ -121,7 +144,8 @@ std::string describe_status(const json& status) {
                   left ? fmt::format("{:.1f} s left", static_cast<double>(*left) / 1000) : "none");
   out += fmt::format("  witness   {}\n", witness_line(status));
   const std::string watchdog = text(status, "watchdog");
-  out += fmt::format("  watchdog  {}\n\n", watchdog.empty() ? "none" : watchdog);
+  out += fmt::format("  watchdog  {}\n", watchdog.empty() ? "none" : watchdog);
+  out += fmt::format("  users     {}\n\n", users_line(status));
   return out + nodes_table(status) + volumes_table(status);
 }
 
@@ -158,11 +182,38 @@ Outcome failure(const QuorumCommand& command, const std::vector<std::string>& pr
 }
 
 json request_of(const QuorumCommand& command) {
-  if (command.verb == Verb::create) return {{"command", "create"}};
-  if (command.verb == Verb::force) {
-    return {{"command", "force"}, {"heard_too", command.heard_too}};
+  switch (command.verb) {
+    case Verb::create:
+      return {{"command", "create"}};
+    case Verb::force:
+      return {{"command", "force"}, {"heard_too", command.heard_too}};
+    case Verb::fence:
+      return {{"command", "fence"}, {"node", command.node}, {"strict", command.strict}};
+    case Verb::forget:
+      return {{"command", "leave"}, {"user", command.user}};
+    case Verb::witness_use:
+      return {{"command", "use_witness"}};
+    default:
+      return {{"command", "status"}};
   }
-  return {{"command", "status"}};
+}
+
+bool asks_for_status(const QuorumCommand& command) {
+  return command.verb == Verb::status || command.verb == Verb::votes ||
+         command.verb == Verb::explain;
+}
+
+std::string describe_fence(const QuorumCommand& command, const json& answer) {
+  std::string out =
+      fmt::format("Nothing of {} (life {}) can land any more: {}.\n", command.node,
+                  number(answer, "incarnation"),
+                  text(answer, "state") == "drained"
+                      ? "its devices and all members have said so"
+                      : "so much time has gone by that whatever was under way has ended");
+  if (!command.strict) return out;
+  out += "What it ran has stopped";
+  return out +
+         (flag(answer, "lab") ? ", as far as the lab's test double can be relied on.\n" : ".\n");
 }
 
 std::string shown(const QuorumCommand& command, const json& answer) {
@@ -174,6 +225,12 @@ std::string shown(const QuorumCommand& command, const json& answer) {
     case Verb::force:
       return "This node goes on alone, in a new generation of the cluster; the others join it when "
              "they are heard: `holdfast quorum status`.\n";
+    case Verb::fence:
+      return describe_fence(command, answer);
+    case Verb::forget:
+      return fmt::format("{} is not waited for any more.\n", command.user);
+    case Verb::witness_use:
+      return "This witness is the cluster's from now on: `holdfast quorum status`.\n";
     case Verb::votes:
       return describe_votes(status);
     case Verb::explain:
@@ -183,19 +240,53 @@ std::string shown(const QuorumCommand& command, const json& answer) {
   }
 }
 
+Outcome not_understood(const QuorumCommand& command) {
+  return failure(command,
+                 {"the daemon's answer is not understood: are the daemon and this program of the "
+                  "same version?"},
+                 kExitUsage);
+}
+
+// Asked again until it is done, as the daemon answers soon, whatever it waits for.
+Outcome fence(const QuorumCommand& command, const daemon::Exchange& exchange) {
+  const auto until = std::chrono::steady_clock::now() + std::chrono::seconds(command.wait_s);
+  json request = request_of(command);
+  for (;;) {
+    const auto line = exchange(command.socket, daemon::to_line(request));
+    if (!line) return failure(command, {line.error()}, kExitUsage);
+    const auto answer = daemon::parse_line(*line);
+    if (!answer || !answer->contains("ok")) return not_understood(command);
+    if (!flag(*answer, "ok")) {
+      return failure(command, daemon::strings_member(*answer, "problems"), kExitRefused);
+    }
+    const std::string state = daemon::string_member(*answer, "state").value_or("");
+    const std::string why = daemon::string_member(*answer, "why").value_or("");
+    if (state == "refused") return failure(command, {why}, kExitRefused);
+    if (state == "drained" || state == "timed") {
+      return {.status = kExitOk,
+              .out = command.json ? daemon::to_line(*answer) : shown(command, *answer)};
+    }
+    if (state != "pending") return not_understood(command);
+    if (std::chrono::steady_clock::now() >= until) {
+      return failure(command, {fmt::format("not done within {} s: {}", command.wait_s, why)},
+                     kExitRefused);
+    }
+    // The life that was meant first.
+    request["incarnation"] = daemon::number_member(*answer, "incarnation").value_or(0);
+  }
+}
+
 }  // namespace
 
 Outcome run_with_daemon(const QuorumCommand& command, const daemon::Exchange& exchange) {
+  if (command.verb == Verb::fence) return fence(command, exchange);
   const auto line = exchange(command.socket, daemon::to_line(request_of(command)));
   if (!line) return failure(command, {line.error()}, kExitUsage);
   const auto answer = daemon::parse_line(*line);
-  const bool asks = command.verb != Verb::create && command.verb != Verb::force;
+  const bool asks = asks_for_status(command);
   if (!answer || !answer->contains("ok") ||
       (flag(*answer, "ok") && asks && !member(*answer, "status").is_object())) {
-    return failure(command,
-                   {"the daemon's answer is not understood: are the daemon and this program of the "
-                    "same version?"},
-                   kExitUsage);
+    return not_understood(command);
   }
   if (!flag(*answer, "ok")) {
     return failure(command, daemon::strings_member(*answer, "problems"), kExitRefused);

@@ -22,6 +22,9 @@ struct NodeConfig {
   std::string name;  // that its certificate proves
   NodeId id = kNoNode;
   std::vector<io::Endpoint> addresses;  // one for each cluster network, in the same order for all
+  // Switches it off: a program, by its whole path, and its arguments. Empty: there is none.
+  std::vector<std::string> fence_agent;
+  uint32_t fence_deadline_ms = 60'000;
 };
 
 // A disk that all hosts reach: the witness or a volume.

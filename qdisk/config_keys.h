@@ -30,6 +30,8 @@ inline constexpr std::string_view kConfigKeys[] = {
     "node.name",
     "node.id",
     "node.addresses",
+    "node.fence_agent",
+    "node.fence_deadline",
     "witness",
     "witness.path",
     "witness.device",

@@ -14,6 +14,7 @@ using daemon::Need;
 using daemon::Section;
 
 constexpr size_t kMaxTimers = 9;
+constexpr size_t kMaxFenceAgentWords = 64;
 
 void read_uuid(Section& section, std::string_view key, Uuid& out) {
   std::string text;
@@ -64,6 +65,14 @@ void read_cluster(Section& section, Config& config) {
   section.read("last_man_solo", config.last_man_solo);
 }
 
+void read_fence_agent(Section& section, NodeConfig& node) {
+  section.each("fence_agent", kMaxFenceAgentWords, Need::optional,
+               [&](const toml::node& element, const std::string& at) {
+                 section.string(at, "fence_agent", element, node.fence_agent.emplace_back());
+               });
+  section.read_duration_ms("fence_deadline", node.fence_deadline_ms, {.min = 1000, .max = 600'000});
+}
+
 void read_node(Section& section, Config& config) {
   NodeConfig& node = config.nodes.emplace_back();
   section.read("name", node.name, Need::required);
@@ -78,6 +87,7 @@ void read_node(Section& section, Config& config) {
                  if (parsed) return;
                  section.source().report(at, fmt::format("\"{}\": {}", text, parsed.error().what));
                });
+  read_fence_agent(section, node);
 }
 
 void read_disk(Section& section, DiskConfig& disk) {

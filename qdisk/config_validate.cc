@@ -87,6 +87,11 @@ class Validator {
     for (size_t i = 0; i < node.addresses.size(); ++i) {
       check_address(node.addresses[i], place_of(place + ".addresses", i));
     }
+    if (!node.fence_agent.empty() && !source_.reported(place_of(place + ".fence_agent", 0)) &&
+        !node.fence_agent[0].starts_with('/')) {
+      report(place_of(place + ".fence_agent", 0),
+             "the program by its whole path, then its arguments, each a string of its own");
+    }
   }
 
   void check_address(const io::Endpoint& address, const std::string& place) {

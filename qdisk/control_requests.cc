@@ -11,6 +11,12 @@
 namespace holdfast::qdisk {
 namespace {
 
+// Below what the command line waits for an answer.
+constexpr io::Duration kPatience = std::chrono::milliseconds(1000);
+constexpr io::Duration kLook = std::chrono::milliseconds(100);
+// More than the control socket has clients.
+constexpr size_t kMaxWaiting = 64;
+
 using daemon::to_line;
 using nlohmann::json;
 using Reply = daemon::StreamServer::Reply;
@@ -31,7 +37,43 @@ NodeService::Done answer_done(Reply reply) {
   };
 }
 
+bool flag(const json& request, const char* name) {
+  const auto found = request.find(name);
+  return found != request.end() && found->is_boolean() && found->get<bool>();
+}
+
+json refusal(std::string problem) { return daemon::refusal({std::move(problem)}); }
+
+json ok(json made) {
+  made["ok"] = true;
+  return made;
+}
+
+json to_json(const NodeService::Seen& seen) {
+  return {{"epoch", seen.decision.epoch},
+          {"incarnations", seen.decision.incarnations},
+          {"fenced", seen.fenced},
+          {"lease", seen.lease}};
+}
+
+json to_json(const NodeService::Fence& fence) {
+  return {{"incarnation", fence.incarnation},
+          {"state", to_string(fence.answer.state)},
+          {"why", fence.answer.why},
+          {"lab", fence.answer.lab}};
+}
+
 }  // namespace
+
+Control::Control(io::Loop& loop, NodeService& node, Finish finish)
+    : loop_(loop), node_(node), finish_(std::move(finish)) {
+  node_.on_change([this]() noexcept { look_at_waiting(); });
+}
+
+Control::~Control() {
+  node_.on_change(nullptr);
+  loop_.stop(timer_);
+}
 
 daemon::ControlServer::Handler Control::handler() {
   return [this](std::string request, Reply reply) {
@@ -65,12 +107,77 @@ void Control::carry_out(const std::string& request, Reply reply) {
   }
   if (*command == "create") return node_.create(answer_done(std::move(reply)));
   if (*command == "force") {
-    const auto heard_too = parsed->find("heard_too");
-    return node_.force(
-        heard_too != parsed->end() && heard_too->is_boolean() && heard_too->get<bool>(),
-        answer_done(std::move(reply)));
+    return node_.force(flag(*parsed, "heard_too"), answer_done(std::move(reply)));
+  }
+  if (*command == "attend") return attend(*parsed, std::move(reply));
+  if (*command == "fence") return fence(*parsed, std::move(reply));
+  if (*command == "use_witness") return answer_done(std::move(reply))(node_.use_witness());
+  if (*command == "leave") {
+    return answer_done(std::move(reply))(
+        node_.leave(daemon::string_member(*parsed, "user").value_or("")));
   }
   refuse(std::move(reply), fmt::format("`{}` is no command of this daemon", *command));
+}
+
+// Another daemon of this host says what it has dropped and runs, and hears what has been decided:
+// at once where it does not know that yet, else when there is something new.
+void Control::attend(const json& request, Reply reply) {
+  const auto attends =
+      node_.attend(daemon::string_member(request, "user").value_or(""),
+                   daemon::number_member(request, "quiesced").value_or(0), flag(request, "runs"));
+  if (!attends) return refuse(std::move(reply), attends.error());
+  const auto known = daemon::number_member(request, "epoch").value_or(0);
+  const auto fenced = daemon::number_member(request, "fenced").value_or(0);
+  wait(
+      [this, known, fenced](bool last) noexcept -> std::optional<json> {
+        const auto seen = node_.seen();
+        if (!seen) return last ? std::optional(ok({{"epoch", 0}})) : std::nullopt;
+        if (!last && seen->decision.epoch == known && seen->fenced == fenced) return std::nullopt;
+        return ok(to_json(*seen));
+      },
+      std::move(reply));
+}
+
+void Control::fence(const json& request, Reply reply) {
+  const std::string node = daemon::string_member(request, "node").value_or("");
+  const auto incarnation = daemon::number_member(request, "incarnation").value_or(0);
+  if (incarnation > UINT32_MAX) return refuse(std::move(reply), "there is no such incarnation");
+  const bool strict = flag(request, "strict");
+  // One life is meant throughout.
+  wait(
+      [this, node, strict, life = static_cast<Incarnation>(incarnation)](
+          bool last) mutable noexcept -> std::optional<json> {
+        const auto fence = node_.fence(node, life, strict);
+        if (!fence) return refusal(fence.error());
+        life = fence->incarnation;
+        if (!last && fence->answer.state == FenceAnswer::State::pending) return std::nullopt;
+        return ok(to_json(*fence));
+      },
+      std::move(reply));
+}
+
+void Control::wait(Look look, Reply reply) {
+  waiting_.push_back({std::move(look), std::move(reply), loop_.now() + kPatience});
+  look_at_waiting();
+}
+
+// No answer leads to another request from in here.
+void Control::look_at_waiting() noexcept {
+  const io::Instant now = loop_.now();
+  for (size_t i = 0; i < waiting_.size();) {
+    auto made = waiting_[i].look(now >= waiting_[i].until || waiting_.size() > kMaxWaiting);
+    if (!made) {
+      ++i;
+      continue;
+    }
+    waiting_[i].reply([made = std::move(*made)] { return to_line(made); });
+    waiting_.erase(waiting_.begin() + static_cast<ptrdiff_t>(i));
+  }
+  if (waiting_.empty()) {
+    loop_.stop(timer_);
+  } else {
+    loop_.start(timer_, kLook);
+  }
 }
 
 }  // namespace holdfast::qdisk

@@ -2,7 +2,10 @@
 // What each request of the daemon's control socket does: docs/operations.md, "Control socket of
 // holdfast-qdiskd".
 
+#include <nlohmann/json_fwd.hpp>
+#include <optional>
 #include <string>
+#include <vector>
 
 #include "common/daemon/control_server.h"
 #include "common/daemon/metrics_server.h"
@@ -16,10 +19,10 @@ class Control {
  public:
   // `finish`: fills in what the node does not know itself, its connections and its watchdog.
   using Finish = std::move_only_function<void(QuorumStatus&) noexcept>;
-  Control(io::Loop& loop, NodeService& node, Finish finish)
-      : loop_(loop), node_(node), finish_(std::move(finish)) {}
+  Control(io::Loop& loop, NodeService& node, Finish finish);
   Control(const Control&) = delete;
   Control& operator=(const Control&) = delete;
+  ~Control();
 
   // For the control server. Any thread; the answers come from this loop.
   daemon::ControlServer::Handler handler();
@@ -28,12 +31,26 @@ class Control {
 
  private:
   using Reply = daemon::StreamServer::Reply;
+  // What a request is answered with; nothing: not yet. `last`: it waits no longer.
+  using Look = std::move_only_function<std::optional<nlohmann::json>(bool last) noexcept>;
+  struct Waiting {
+    Look look;
+    Reply reply;
+    io::Instant until{};
+  };
+
   void carry_out(const std::string& request, Reply reply);
+  void attend(const nlohmann::json& request, Reply reply);
+  void fence(const nlohmann::json& request, Reply reply);
+  void wait(Look look, Reply reply);
+  void look_at_waiting() noexcept;
   QuorumStatus status();
 
   io::Loop& loop_;
   NodeService& node_;
   Finish finish_;
+  std::vector<Waiting> waiting_;
+  io::TimerOf<Control, &Control::look_at_waiting> timer_{*this};
 };
 
 }  // namespace holdfast::qdisk

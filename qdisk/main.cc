@@ -66,6 +66,7 @@ class Daemon {
   Problem open_disks();
   Problem load_identity();
   void make_watchdog();
+  void make_fence_agents();
   void make_transport();
   void begin();
   Problem start_servers();
@@ -93,6 +94,7 @@ class Daemon {
   std::unique_ptr<rpc::TlsIdentity> identity_;
   std::unique_ptr<RpcTransport> transport_;
   std::unique_ptr<LeasePage> page_;
+  std::unique_ptr<FenceAgents> agents_;
   std::unique_ptr<Watchdog> watchdog_;
   std::unique_ptr<NodeService> node_;
   std::unique_ptr<Control> control_;
@@ -115,6 +117,7 @@ Daemon::Problem Daemon::open() {
   auto page = LeasePage::open(config_.lease_page);
   if (!page) return page.error();
   make_watchdog();
+  make_fence_agents();
   page_ = std::make_unique<LeasePage>(std::move(*page));
   make_transport();
   node_ = std::make_unique<NodeService>(NodeService::Services{.loop = *loop_,
@@ -122,6 +125,7 @@ Daemon::Problem Daemon::open() {
                                                               .transport = *transport_,
                                                               .files = *files_,
                                                               .page = *page_,
+                                                              .agents = *agents_,
                                                               .watchdog = watchdog_.get()},
                                         config_, guarded_, boot_id());
   control_ = std::make_unique<Control>(*loop_, *node_,
@@ -135,6 +139,19 @@ void Daemon::make_watchdog() {
   } else if (!config_.watchdog.lab.empty()) {
     watchdog_ = std::make_unique<LabWatchdogClient>(config_.watchdog.lab);
   }
+}
+
+void Daemon::make_fence_agents() {
+  std::vector<FenceAgent> agents;
+  for (const NodeConfig& node : config_.nodes) {
+    if (node.fence_agent.empty() || node.name == config_.node) continue;
+    agents.push_back({.node = node.id,
+                      .command = node.fence_agent,
+                      .deadline = std::chrono::milliseconds(node.fence_deadline_ms)});
+  }
+  auto made = FenceAgents::create(*loop_, std::move(agents));
+  ASSERT(made.has_value());  // load_config() refused anything else
+  agents_ = std::move(*made);
 }
 
 Daemon::Problem Daemon::load_identity() {
@@ -207,6 +224,7 @@ int Daemon::run() {
   }
   control_.reset();
   node_.reset();
+  agents_.reset();
   transport_.reset();
   if (multipath_ != nullptr) {
     signals_->set_step("the session identifiers to be put away");

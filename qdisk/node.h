@@ -76,6 +76,9 @@ class Node final : private Transport::Receiver {
   void start();
   void quiesced(Epoch epoch);
   base::Result<> ask(const Change& change) { return membership_.ask(change); }
+  void set_watchdog(WatchdogKind watchdog) { membership_.set_watchdog(watchdog); }
+  // The host of this life, which is no member, has been switched off.
+  void switched_off(const Life& life) { membership_.on_switched_off(life, services_.loop.now()); }
   // Of its own will, after everything has ended. The others need not wait.
   void leave();
   void force();

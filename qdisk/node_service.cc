@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "common/base/log.h"
+#include "qdisk/node_status.h"
 #include "qdisk/reservation_key.h"
 
 namespace holdfast::qdisk {
@@ -36,7 +37,8 @@ NodeService::NodeService(const Services& services, const Config& config,
       config_(config),
       devices_(std::move(devices)),
       boot_(boot),
-      petter_(config.timers) {}
+      petter_(config.timers),
+      users_(services.page.users(boot)) {}
 
 NodeService::~NodeService() {
   ASSERT(phase_ == Phase::idle || phase_ == Phase::stopped);
@@ -93,7 +95,8 @@ void NodeService::on_looked(const base::Result<WitnessSight>& sight, io::Task th
         if (stopped_) return node_ == nullptr ? finish_stop() : void();
         const bool ended = phase_ == Phase::ending && node_ == nullptr;
         then();
-        if (ended) begin();  // the life for which it was looked
+        // The life for which it was looked.
+        if (ended) when_nothing_runs([this]() noexcept { begin(); });
       });
 }
 
@@ -117,7 +120,27 @@ void NodeService::on_opened(std::expected<std::shared_ptr<StateDirectory>, std::
   if (stopped_) return finish_stop();
   if (!directory) return refuse_to_begin(std::move(directory.error()));
   directory_ = std::move(*directory);
-  run(directory_->opened());
+  const auto last = services_.page.last();
+  if (!last || last->life.incarnation == directory_->opened().incarnation) {
+    return run(directory_->opened());
+  }
+  when_nothing_runs([this]() noexcept { run(directory_->opened()); });
+}
+
+// For the others another life is the proof that whatever the one before has started here has ended.
+void NodeService::when_nothing_runs(io::Task then) {
+  if (!users_.anything_runs()) return then();
+  LOG_WARNING(kLog, "another life begins when what this host has started by its lease has ended");
+  phase_ = Phase::waiting;
+  when_nothing_runs_ = std::move(then);
+}
+
+void NodeService::look_whether_anything_runs() {
+  if (users_.anything_runs() || phase_ != Phase::waiting) return;
+  disarm_watchdog();
+  services_.loop.post([this, weak = std::weak_ptr(self_)]() noexcept {
+    if (!weak.expired() && when_nothing_runs_) std::exchange(when_nothing_runs_, nullptr)();
+  });
 }
 
 void NodeService::refuse_to_begin(std::string why) {
@@ -133,7 +156,8 @@ void NodeService::run(const NodeRecord& record) {
                                      .incarnation = life.incarnation,
                                      .timers = config_.timers,
                                      .policy = config_.policy(),
-                                     .reservation_key = reservation_key(config_.cluster, life)},
+                                     .reservation_key = reservation_key(config_.cluster, life),
+                                     .has_users = users_.any()},
                       .cluster = config_.cluster,
                       .record = record,
                       .after_eviction = std::exchange(evicted_, false)};
@@ -201,12 +225,15 @@ void NodeService::tend_watchdog() {
     }
   }
   if (advice.must_end_by && watchdog->armed()) disarm_watchdog();
+  node_->set_watchdog(!watchdog->armed() ? WatchdogKind::none
+                      : watchdog->real() ? WatchdogKind::real
+                                         : WatchdogKind::lab);
 }
 
-// Nothing lives by the lease but what looks at its page before each step.
+// When nothing lives by the lease but what looks at its page before each step.
 void NodeService::disarm_watchdog() {
   Watchdog* watchdog = services_.watchdog;
-  if (watchdog == nullptr || !watchdog->armed()) return;
+  if (watchdog == nullptr || !watchdog->armed() || users_.anything_runs()) return;
   if (const auto disarmed = watchdog->disarm(); !disarmed) {
     return LOG_ERROR(kLog, "the watchdog cannot be disarmed, and will fire: {}",
                      disarmed.error().what);
@@ -214,7 +241,6 @@ void NodeService::disarm_watchdog() {
   petter_.on_disarmed();
 }
 
-// Nobody has asked anything of this daemon that would have to end first.
 void NodeService::on_decision(const Decision& decision) {
   LOG_INFO(kLog, "decided: epoch={}.{} members={:#x} voters={:#x} witness_votes={}{}",
            generation_of(decision.epoch), count_of(decision.epoch), decision.members().bits(),
@@ -227,8 +253,10 @@ void NodeService::on_decision(const Decision& decision) {
     seen_ = known;
     return begin_next("a later life of this node is known: another one begins after it");
   }
-  services_.loop.post([this, weak = std::weak_ptr(self_), epoch = decision.epoch]() noexcept {
-    if (!weak.expired() && node_ != nullptr) node_->quiesced(epoch);
+  services_.loop.post([this, weak = std::weak_ptr(self_)]() noexcept {
+    if (weak.expired()) return;
+    tell_quiesced();
+    if (changed_) changed_();
   });
 }
 
@@ -245,7 +273,7 @@ void NodeService::begin_next(const char* why) {
     phase_ = Phase::ending;
     end_life([this]() noexcept {
       if (stopped_) return finish_stop();
-      if (look_ == nullptr) begin();
+      if (look_ == nullptr) when_nothing_runs([this]() noexcept { begin(); });
     });
   });
 }
@@ -263,6 +291,7 @@ void NodeService::on_tick() noexcept {
   publish();
   tend_watchdog();
   ask_for_what_is_configured();
+  if (changed_) changed_();
 }
 
 // A volume of the configuration that the cluster lacks; and a witness, where there is none yet.
@@ -387,9 +416,15 @@ void NodeService::end_life(io::Task then) {
 void NodeService::stop(io::Task stopped) {
   ASSERT(phase_ != Phase::stopping && phase_ != Phase::stopped);
   stopped_ = std::move(stopped);
-  if (phase_ == Phase::idle) return finish_stop();
+  if (phase_ == Phase::idle || phase_ == Phase::waiting) return finish_stop();
   if (phase_ != Phase::running) return;  // when what is under way has ended
   phase_ = Phase::stopping;
+  if (users_.anything_runs()) {
+    LOG_WARNING(kLog,
+                "what this host has started by its lease runs on: the watchdog ends it, "
+                "unless the daemon is back in time");
+    return end_life([this]() noexcept { finish_stop(); });
+  }
   node_->leave();
   publish();
   leave_until_ =
@@ -400,68 +435,14 @@ void NodeService::stop(io::Task stopped) {
 void NodeService::finish_stop() {
   if (look_ != nullptr) return;  // when it has ended
   phase_ = Phase::stopped;
+  when_nothing_runs_ = nullptr;
   services_.loop.post(std::exchange(stopped_, nullptr));
 }
 
-// --- status ---
-
-void NodeService::add_hosts(QuorumStatus& out) const {
-  const io::Instant now = services_.loop.now();
-  for (const NodeConfig& node : config_.nodes) {
-    HostStatus host{.id = node.id, .name = node.name};
-    host.networks.assign(node.addresses.size(), false);
-    if (node_ != nullptr) {
-      const Membership& membership = node_->membership();
-      const Heartbeat own = membership.heartbeat(now);
-      const bool self = node.id == out.self;
-      const Heartbeat* heard = self ? &own : membership.view().of(node.id, now);
-      if (heard != nullptr) {
-        host.heard = true;
-        host.state = heard->state;
-        host.incarnation = heard->incarnation;
-        host.remembers = heard->remembers;
-      }
-      for (size_t i = 0; i < host.networks.size(); ++i) {
-        host.networks[i] = self || own.heard_net[i].has(node.id);
-      }
-      host.heard_on_disk = own.heard_disk.has(node.id);
-    }
-    out.hosts.push_back(std::move(host));
-  }
-  std::ranges::sort(out.hosts, {}, &HostStatus::id);
-}
-
 QuorumStatus NodeService::status() const {
-  QuorumStatus out{.cluster = config_.cluster_name,
-                   .uuid = config_.cluster,
-                   .self = config_.self().id,
-                   .policy = config_.policy(),
-                   .timers = config_.timers};
-  if (!problem_.empty()) out.problems.push_back(problem_);
-  add_hosts(out);
-  if (node_ == nullptr) {
-    if (out.problems.empty()) out.problems.emplace_back("This node is about to begin.");
-    return out;
-  }
-  const io::Instant now = services_.loop.now();
-  const Membership& membership = node_->membership();
-  out.decision = membership.decision();
-  out.vouching = membership.vouching(now);
-  out.settling =
-      now - membership.learnt_at() < 2 * (config_.timers.hb_net + config_.timers.hb_disk);
-  out.member = membership.is_member() && !membership.evicted();
-  if (node_->lease_valid()) {
-    out.lease_left = std::chrono::duration_cast<Milliseconds>(*membership.lease_until() - now);
-  }
-  out.fenced = membership.fenced();
-  out.fenced_timed = membership.fenced_timed();
-  for (const GuardStatus& each : node_->devices()) {
-    DiskStatus disk{.name = each.device.name,
-                    .usable = each.usable,
-                    .without_reservations = each.without_reservations,
-                    .problem = each.problem};
-    if (each.device.volume) disk.number = static_cast<uint8_t>(*each.device.volume);
-    out.disks.push_back(std::move(disk));
+  QuorumStatus out = status_of(config_, node_.get(), services_.loop.now(), problem_);
+  for (const LeaseUser& user : users_.all()) {
+    if (!user.name.empty()) out.users.push_back(user);
   }
   return out;
 }

@@ -12,6 +12,8 @@
 
 #include "common/daemon/file_worker.h"
 #include "qdisk/config.h"
+#include "qdisk/fence_agent.h"
+#include "qdisk/fence_request.h"
 #include "qdisk/lease_page.h"
 #include "qdisk/node.h"
 #include "qdisk/quorum_status.h"
@@ -30,6 +32,7 @@ class NodeService final : private NodeListener {
     Transport& transport;
     daemon::FileWorker& files;
     LeasePage& page;
+    FenceAgents& agents;
     Watchdog* watchdog = nullptr;  // none: nothing ends this host when the daemon hangs
   };
   using Done = std::move_only_function<void(std::expected<void, std::string>) noexcept>;
@@ -54,6 +57,35 @@ class NodeService final : private NodeListener {
   // whom the operator says that they are no part of the cluster any more.
   void force(bool heard_too, Done done);
 
+  // --- for the other daemons of this host: node_service_users.cc ---
+
+  struct Seen {
+    Decision decision;
+    Epoch fenced = 0;
+    bool lease = false;
+  };
+  // The other daemon acts by this host's lease until it leaves; what it has dropped, and whether it
+  // runs something that has to end with the lease, is as of now.
+  std::expected<void, std::string> attend(const std::string& user, Epoch quiesced, bool runs);
+  std::expected<void, std::string> leave(const std::string& user);
+  // Nothing: between two lives.
+  std::optional<Seen> seen() const;
+  struct Fence {
+    Incarnation incarnation = 0;
+    FenceAnswer answer;
+  };
+  // Answers as of now, and does what is to be done for it: to be asked again while it is pending.
+  // `incarnation`: of the life that is meant; 0: the one that is a member, or was last.
+  std::expected<Fence, std::string> fence(const std::string& node, Incarnation incarnation,
+                                          bool strict);
+  // Called when a decision is learnt and with each tick.
+  void on_change(std::move_only_function<void() noexcept> changed) {
+    changed_ = std::move(changed);
+  }
+
+  // Another witness than the cluster has: the one that this node is configured with.
+  std::expected<void, std::string> use_witness();
+
   bool has_lease() const { return node_ != nullptr && node_->lease_valid(); }
   QuorumStatus status() const;
 
@@ -61,8 +93,18 @@ class NodeService final : private NodeListener {
   static constexpr io::Duration kLeaveLimit = std::chrono::seconds(1);
 
  private:
-  // looking at the witness, opening the local state, running, ending a life to begin another.
-  enum class Phase : uint8_t { idle, looking, opening, running, ending, stopping, stopped };
+  // looking at the witness, opening the local state, running, ending a life to begin another; and
+  // waiting until what an earlier life has started here has ended.
+  enum class Phase : uint8_t {
+    idle,
+    looking,
+    opening,
+    running,
+    ending,
+    waiting,
+    stopping,
+    stopped
+  };
 
   void on_decision(const Decision& decision) override;
   void on_evicted() override;
@@ -73,6 +115,10 @@ class NodeService final : private NodeListener {
   void open_state();
   void on_opened(std::expected<std::shared_ptr<StateDirectory>, std::string> directory);
   void run(const NodeRecord& record);
+  void when_nothing_runs(io::Task then);
+  void look_whether_anything_runs();
+  void tell_quiesced();
+  void switch_off(const Life& life);
   void end_life(io::Task then);
   void begin_next(const char* why);
   void refuse_to_begin(std::string why);
@@ -85,7 +131,6 @@ class NodeService final : private NodeListener {
   void publish();
   void tend_watchdog();
   void disarm_watchdog();
-  void add_hosts(QuorumStatus& out) const;
   const GuardedDevice* witness() const;
 
   const Services services_;
@@ -95,6 +140,13 @@ class NodeService final : private NodeListener {
   io::Task running_;
   Failed failed_;
   WatchdogPetter petter_;
+  LeaseUsers users_;
+  std::move_only_function<void() noexcept> changed_;
+  struct AgentFailure {
+    std::string reason;   // empty: none
+    io::Instant until{};  // it may be tried again
+  };
+  std::array<AgentFailure, kMaxNodes> agent_failures_;
 
   Phase phase_ = Phase::idle;
   std::unique_ptr<WitnessLook> look_;
@@ -105,6 +157,7 @@ class NodeService final : private NodeListener {
   bool evicted_ = false;  // the life before
   Incarnation seen_ = 0;  // a later life of this node than the present one
   std::string problem_;
+  io::Task when_nothing_runs_;
   io::Instant leave_until_{};
   io::Task stopped_;
   io::TimerOf<NodeService, &NodeService::on_tick> timer_{*this};

@@ -64,6 +64,13 @@ void add_watch(const QuorumStatus& status, std::vector<std::string>& out) {
     out.emplace_back(
         "A fence is under way: whoever has left may still have writes under way, and what it "
         "coordinated is not served yet.");
+    for (const LeaseUser& user : status.users) {
+      if (user.quiesced >= status.decision.epoch) continue;
+      out.push_back(fmt::format(
+          "It waits for {} on this host to drop what former members had asked of it. If {} is gone "
+          "for good, and nothing of it is under way: `holdfast quorum forget {}`.",
+          user.name, user.name, user.name));
+    }
   }
   for (const DiskStatus& disk : status.disks) {
     if (disk.problem.empty() && disk.usable) continue;

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "qdisk/heartbeat.h"
+#include "qdisk/lease_users.h"
 #include "qdisk/quorum.h"
 #include "qdisk/timers.h"
 
@@ -20,7 +21,9 @@ struct HostStatus {
   NodeState state = NodeState::none;
   Incarnation incarnation = 0;
   bool remembers = true;
-  std::vector<bool> networks;  // whether it is heard over each
+  WatchdogKind watchdog = WatchdogKind::none;  // of its host, that runs now
+  bool fence_agent = false;                    // this node can have it switched off
+  std::vector<bool> networks;                  // whether it is heard over each
   bool heard_on_disk = false;
   std::string problem;  // of the connections to it
 };
@@ -51,6 +54,7 @@ struct QuorumStatus {
   Epoch fenced = 0;
   bool fenced_timed = false;
   std::string watchdog;
+  std::vector<LeaseUser> users;       // the other daemons of this host that act by its lease
   std::vector<std::string> problems;  // what stands in the way of this node's part
 
   bool quorum() const { return member && lease_left.has_value(); }

@@ -2,6 +2,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "qdisk/fence_request.h"
 #include "qdisk/layout.h"
 #include "qdisk/quorum_status.h"
 
@@ -13,6 +14,7 @@ using nlohmann::json;
 json host_of(const QuorumStatus& status, const HostStatus& host) {
   const Decision& decision = status.decision;
   const Incarnation member = decision.incarnations[host.id];
+  const auto obstacle = obstacle_to_strict(host.watchdog, host.fence_agent, host.name);
   return {{"node", host.name},
           {"id", host.id},
           {"this_node", host.id == status.self},
@@ -24,6 +26,9 @@ json host_of(const QuorumStatus& status, const HostStatus& host) {
           {"state", to_string(host.state)},
           {"incarnation", host.incarnation},
           {"remembers", host.remembers},
+          {"watchdog", to_string(host.watchdog)},
+          {"fence_agent", host.fence_agent},
+          {"obstacle_to_strict", obstacle ? json(*obstacle) : json()},
           {"networks", host.networks},
           {"heard_on_disk", host.heard_on_disk},
           {"problem", host.problem}};
@@ -58,6 +63,11 @@ json witness_of(const QuorumStatus& status) {
 json to_json(const QuorumStatus& status) {
   const Decision& decision = status.decision;
   json hosts = json::array(), volumes = json::array(), failures = json::array();
+  json users = json::array();
+  for (const LeaseUser& user : status.users) {
+    users.push_back(
+        {{"name", user.name}, {"quiesced", user.quiesced >= decision.epoch}, {"runs", user.runs}});
+  }
   for (const HostStatus& host : status.hosts) hosts.push_back(host_of(status, host));
   for (const DiskStatus& disk : status.disks) {
     if (disk.number) volumes.push_back(disk_of(status, disk));
@@ -81,6 +91,7 @@ json to_json(const QuorumStatus& status) {
           {"fenced", status.fenced >= decision.epoch},
           {"fenced_timed", status.fenced_timed},
           {"watchdog", status.watchdog},
+          {"users", users},
           {"nodes", hosts},
           {"witness", witness_of(status)},
           {"volumes", volumes},

@@ -76,6 +76,54 @@ TEST(QuorumDaemonCli, OrdersArePassedOn) {
   EXPECT_THAT(forced.outcome.out, HasSubstr("goes on alone"));
 }
 
+// Each answer in turn; what was asked.
+struct Dialogue {
+  Outcome outcome;
+  std::vector<std::string> requests;
+};
+
+Dialogue fence(std::vector<std::string> answers, uint32_t wait_s = 120, bool strict = true) {
+  Dialogue out;
+  const QuorumCommand command{
+      .verb = Verb::fence, .node = "hv2", .strict = strict, .wait_s = wait_s};
+  out.outcome = run_with_daemon(command, [&](const std::string&, const std::string& line) {
+    out.requests.push_back(line);
+    return std::expected<std::string, std::string>(answers.at(out.requests.size() - 1));
+  });
+  return out;
+}
+
+constexpr const char* kPending =
+    R"({"ok": true, "state": "pending", "incarnation": 4, "why": "It waits for hv3."})";
+constexpr const char* kDrained = R"({"ok": true, "state": "drained", "incarnation": 4})";
+
+TEST(QuorumDaemonCli, AFenceIsAskedForUntilItIsDone) {
+  const Dialogue done = fence({kPending, kPending, kDrained});
+  EXPECT_EQ(done.outcome.status, kExitOk);
+  EXPECT_EQ(done.outcome.out,
+            "Nothing of hv2 (life 4) can land any more: its devices and all members have said "
+            "so.\nWhat it ran has stopped.\n");
+  ASSERT_EQ(done.requests.size(), 3U);
+  EXPECT_THAT(done.requests[0], Not(HasSubstr("incarnation")));
+  EXPECT_THAT(done.requests[2], AllOf(HasSubstr("\"incarnation\":4"), HasSubstr("\"strict\":true")))
+      << "the life that was meant first";
+  EXPECT_THAT(fence({R"({"ok": true, "state": "timed"})"}, 120, false).outcome.out,
+              HasSubstr("so much time has gone by"));
+  EXPECT_THAT(fence({R"({"ok": true, "state": "drained", "lab": true})"}).outcome.out,
+              HasSubstr("test double"));
+}
+
+TEST(QuorumDaemonCli, AFenceThatDoesNotComeToItsEndIsSaid) {
+  const Dialogue late = fence({kPending}, 0);
+  EXPECT_EQ(late.outcome.status, kExitRefused);
+  EXPECT_EQ(late.outcome.err, "not done within 0 s: It waits for hv3.\n");
+  const Dialogue refused = fence({R"({"ok": true, "state": "refused", "why": "Strict: no."})"});
+  EXPECT_EQ(refused.outcome.status, kExitRefused);
+  EXPECT_EQ(refused.outcome.err, "Strict: no.\n");
+  EXPECT_EQ(fence({R"({"ok": true, "state": "done"})"}).outcome.status, kExitUsage);
+  EXPECT_EQ(fence({R"({"ok": false, "problems": ["no [[node]]"]})"}).outcome.err, "no [[node]]\n");
+}
+
 TEST(QuorumDaemonCli, ARefusalAndAStrangeAnswerAreToldApart) {
   const Asked refused = ask(Verb::force, R"({"ok": false, "problems": ["there is quorum"]})");
   EXPECT_EQ(refused.outcome.status, kExitRefused);
