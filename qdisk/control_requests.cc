@@ -122,17 +122,22 @@ void Control::carry_out(const std::string& request, Reply reply) {
 // Another daemon of this host says what it has dropped and runs, and hears what has been decided:
 // at once where it does not know that yet, else when there is something new.
 void Control::attend(const json& request, Reply reply) {
+  const auto quiesced = daemon::number_member(request, "quiesced").value_or(0);
   const auto attends =
-      node_.attend(daemon::string_member(request, "user").value_or(""),
-                   daemon::number_member(request, "quiesced").value_or(0), flag(request, "runs"));
+      node_.attend(daemon::string_member(request, "user").value_or(""), quiesced,
+                   request.contains("runs") ? std::optional(flag(request, "runs")) : std::nullopt);
   if (!attends) return refuse(std::move(reply), attends.error());
   const auto known = daemon::number_member(request, "epoch").value_or(0);
   const auto fenced = daemon::number_member(request, "fenced").value_or(0);
   wait(
-      [this, known, fenced](bool last) noexcept -> std::optional<json> {
+      [this, quiesced, known, fenced](bool last) noexcept -> std::optional<json> {
         const auto seen = node_.seen();
         if (!seen) return last ? std::optional(ok({{"epoch", 0}})) : std::nullopt;
-        if (!last && seen->decision.epoch == known && seen->fenced == fenced) return std::nullopt;
+        // Whoever has still to say something must be free to.
+        const Epoch epoch = seen->decision.epoch;
+        if (!last && epoch == known && seen->fenced == fenced && quiesced >= epoch) {
+          return std::nullopt;
+        }
         return ok(to_json(*seen));
       },
       std::move(reply));

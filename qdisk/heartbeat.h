@@ -48,6 +48,9 @@ struct Heartbeat {
   uint32_t io_p99_us = 0;  // its own writes of heartbeats
   bool remembers = true;   // false: it has lost its state, and neither votes nor proposes yet
   WatchdogKind watchdog = WatchdogKind::none;
+  // It has begun to listen, or was stopped, less than net_dead ago: it may not have heard everybody
+  // whom it could hear.
+  bool settling = false;
   bool operator==(const Heartbeat&) const = default;
 };
 

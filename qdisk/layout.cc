@@ -228,6 +228,7 @@ void encode(const Heartbeat& heartbeat, const Uuid& cluster, MutableSector out) 
                        .fenced = heartbeat.fenced};
   if (heartbeat.remembers) wire.flags |= wire::kFlagRemembers;
   if (heartbeat.fenced_timed) wire.flags |= wire::kFlagFencedTimed;
+  if (heartbeat.settling) wire.flags |= wire::kFlagSettling;
   for (size_t i = 0; i < kMaxNetworks; ++i) wire.heard_net[i] = heartbeat.heard_net[i].bits();
   const uint64_t offset = heartbeat_offset(heartbeat.node, heartbeat.sequence);
   seal(wire, wire::Kind::heartbeat, offset, cluster, out);
@@ -237,7 +238,7 @@ Decoded<Heartbeat> decode_heartbeat(Sector in, const Uuid& cluster, NodeId node,
   return decode<Heartbeat, wire::Heartbeat>(
       in, wire::Kind::heartbeat, heartbeat_offset(node, parity), cluster,
       [node, parity](const wire::Heartbeat& wire, Heartbeat& value) {
-        const uint8_t known = wire::kFlagRemembers | wire::kFlagFencedTimed;
+        const uint8_t known = wire::kFlagRemembers | wire::kFlagFencedTimed | wire::kFlagSettling;
         if ((wire.flags & ~known) != 0 || !all_zero(wire.reserved_1) ||
             !all_zero(wire.reserved_2)) {
           return Fault::reserved;
@@ -258,7 +259,8 @@ Decoded<Heartbeat> decode_heartbeat(Sector in, const Uuid& cluster, NodeId node,
                  .reservation_key = wire.reservation_key,
                  .io_p99_us = wire.io_p99_us,
                  .remembers = (wire.flags & wire::kFlagRemembers) != 0,
-                 .watchdog = static_cast<WatchdogKind>(wire.watchdog)};
+                 .watchdog = static_cast<WatchdogKind>(wire.watchdog),
+                 .settling = (wire.flags & wire::kFlagSettling) != 0};
         for (size_t i = 0; i < kMaxNetworks; ++i) value.heard_net[i] = NodeSet(wire.heard_net[i]);
         return fault_unless(possible(value));
       });

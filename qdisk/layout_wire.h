@@ -70,6 +70,7 @@ static_assert(offsetof(Superblock, timers) == 64 && offsetof(Superblock, name) =
 
 inline constexpr uint8_t kFlagRemembers = 1 << 0;
 inline constexpr uint8_t kFlagFencedTimed = 1 << 1;
+inline constexpr uint8_t kFlagSettling = 1 << 2;
 
 struct Heartbeat {
   Header header;

@@ -22,7 +22,7 @@ LeaseUser* LeaseUsers::find(std::string_view name) {
   return found == users_.end() ? nullptr : &*found;
 }
 
-base::Result<> LeaseUsers::attend(std::string_view name, Epoch quiesced, bool runs) {
+base::Result<> LeaseUsers::attend(std::string_view name, Epoch quiesced, std::optional<bool> runs) {
   if (!is_name(name)) {
     return base::fail(Errc::invalid_argument,
                       "a name has 1 to 47 characters, of a to z, 0 to 9, `-`, `_` and `.`");
@@ -34,7 +34,7 @@ base::Result<> LeaseUsers::attend(std::string_view name, Epoch quiesced, bool ru
     user->name = name;
   }
   user->quiesced = std::max(user->quiesced, quiesced);
-  user->runs = runs;
+  user->runs = runs.value_or(user->runs);
   return {};
 }
 

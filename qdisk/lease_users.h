@@ -32,9 +32,9 @@ class LeaseUsers {
   // says that it has ended: when it dies, what it had under way may go on without it.
   explicit LeaseUsers(Table users) : users_(std::move(users)) {}
 
-  // From now on it is one of them. Errc::limit: there are too many; Errc::invalid_argument: a name
-  // that is none.
-  base::Result<> attend(std::string_view name, Epoch quiesced, bool runs);
+  // From now on it is one of them; `runs`: nothing: as before. Errc::limit: there are too many;
+  // Errc::invalid_argument: a name that is none.
+  base::Result<> attend(std::string_view name, Epoch quiesced, std::optional<bool> runs = {});
   // It has ended all that it did. False: there is none of that name.
   bool leave(std::string_view name);
 

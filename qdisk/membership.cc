@@ -54,7 +54,8 @@ Heartbeat Membership::heartbeat(io::Instant now) const {
                 .volumes_ok = volumes_ok_,
                 .reservation_key = settings_.reservation_key,
                 .remembers = acceptor_.remembers(),
-                .watchdog = watchdog_};
+                .watchdog = watchdog_,
+                .settling = now - listening_since_ < settings_.timers.net_dead};
   for (size_t network = 0; network < kMaxNetworks; ++network) {
     out.heard_net[network] = view_.heard_net(network, now);
   }

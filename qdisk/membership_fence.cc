@@ -56,16 +56,17 @@ Life Membership::life_of(NodeId node) const {
 
 Departure Membership::departure_of(const Life& life) const {
   ASSERT(life.node < kMaxNodes && !decision().has_member(life.node, life.incarnation));
-  const auto& [incarnation, departure] = left_[life.node];
-  if (incarnation == life.incarnation && incarnation != 0) return departure;
+  const auto& [incarnation, seen] = left_[life.node];
   // It left before this node began to watch, or in epochs that it has missed.
-  Departure unseen{.epoch = decision().epoch,
-                   .stops_at = evicted_stopped_at_,
-                   .fenced = fenced_ >= decision().epoch,
-                   .timed = fenced_timed_};
-  // Where a later one has been seen this one had ended before that began.
-  unseen.stopped = incarnation > life.incarnation && life.incarnation != 0;
-  return unseen;
+  Departure out{.epoch = decision().epoch,
+                .stops_at = evicted_stopped_at_,
+                .fenced = fenced_ >= decision().epoch,
+                .timed = fenced_timed_};
+  if (incarnation == life.incarnation && incarnation != 0) out = seen;
+  // A later life begins when all that the one before ran has ended.
+  const Incarnation latest = std::max(incarnation, decision().incarnations[life.node]);
+  out.stopped |= latest > life.incarnation && life.incarnation != 0;
+  return out;
 }
 
 void Membership::on_devices_fenced(Epoch epoch, bool timed) {

@@ -103,7 +103,10 @@ NodeSet Membership::staying(io::Instant now, NodeSet live, int& rank) const {
   NodeSet wanting;
   for (const NodeId node : settings_.policy.configured - live) {
     const Heartbeat* of = view_.of(node, now);
-    if (of != nullptr && of->state == NodeState::joining) wanting.add(node);
+    // Who has yet to drop what former members had asked of it would hold up the fence of these.
+    if (of != nullptr && of->state == NodeState::joining && of->quiesced >= decision().epoch) {
+      wanting.add(node);
+    }
   }
   for (const NodeId node : wanting) {
     if (graph[node].contains(stay)) stay.add(node);

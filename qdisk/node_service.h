@@ -64,9 +64,10 @@ class NodeService final : private NodeListener {
     Epoch fenced = 0;
     bool lease = false;
   };
-  // The other daemon acts by this host's lease until it leaves; what it has dropped, and whether it
-  // runs something that has to end with the lease, is as of now.
-  std::expected<void, std::string> attend(const std::string& user, Epoch quiesced, bool runs);
+  // The other daemon acts by this host's lease until it leaves. What it has dropped, and whether it
+  // runs something that has to end with the lease (nothing: as before), is as of now.
+  std::expected<void, std::string> attend(const std::string& user, Epoch quiesced,
+                                          std::optional<bool> runs);
   std::expected<void, std::string> leave(const std::string& user);
   // Nothing: between two lives.
   std::optional<Seen> seen() const;

@@ -18,7 +18,7 @@ constexpr io::Duration kAgentRetry = std::chrono::seconds(10);
 }  // namespace
 
 std::expected<void, std::string> NodeService::attend(const std::string& user, Epoch quiesced,
-                                                     bool runs) {
+                                                     std::optional<bool> runs) {
   if (const auto attends = users_.attend(user, quiesced, runs); !attends) {
     return std::unexpected(attends.error().what);
   }

@@ -97,8 +97,15 @@ const Heartbeat* View::of(NodeId node, io::Instant now) const {
 
 Graph View::graph(const Heartbeat& own, io::Instant now) const {
   const NodeSet known = heard(now);
+  std::array<NodeSet, kMaxNetworks> everybody;
+  everybody.fill(known | NodeSet::of(self_));
   std::array<const std::array<NodeSet, kMaxNetworks>*, kMaxNodes> hears{};
-  for (const NodeId node : known) hears[node] = &peers_[node].newest->heard_net;
+  for (const NodeId node : known) {
+    const Heartbeat& newest = *peers_[node].newest;
+    // A member whose daemon was restarted may hear everybody; who wants to become one waits.
+    const bool unknown = newest.settling && newest.state == NodeState::member;
+    hears[node] = unknown ? &everybody : &newest.heard_net;
+  }
   hears[self_] = &own.heard_net;
 
   Graph graph{};

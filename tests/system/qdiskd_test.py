@@ -1,11 +1,10 @@
 """holdfast-qdiskd: three hosts, or two and a witness, as an administrator meets them."""
 
 import signal
-import subprocess
 
-from holdfast import case, paths
+from holdfast import case
 from holdfast.cluster_case import LEASE_S, NET_DEAD_S, WATCHDOG_S, ClusterCase
-from holdfast.process import die_with_parent
+from holdfast.lab_watchdog import LabWatchdog
 
 
 class Qdiskd(ClusterCase):
@@ -127,24 +126,17 @@ class Qdiskd(ClusterCase):
     def test_a_daemon_that_hangs_is_ended_by_the_watchdog_and_one_that_ends_is_not(self):
         cluster = self.bare_cluster()
         hv3 = cluster.nodes[2]
-        deadline, pids = self.scratch / "deadline", self.scratch / "pids"
-        pids.write_text("")
-        double = subprocess.Popen(
-            [paths.program("holdfast-lab-watchdog"), "--deadline", deadline, "--kill-pids", pids],
-            preexec_fn=die_with_parent())
-        self.addCleanup(double.wait)
-        self.addCleanup(double.terminate)
-        hv3.extra = f'[watchdog]\nlab = "{deadline}"\n'
+        watchdog = LabWatchdog(self, hv3)
         hv3.rewrite()
         cluster.start()
         cluster.nodes[0].create()
         self.complete(cluster)
         self.wait_until(lambda: hv3.status()["watchdog"].endswith(", armed"), "it is armed")
         self.assertIn("test double", hv3.status()["watchdog"])
-        pids.write_text(f"{hv3.pid}\n")
+        watchdog.guard(hv3.pid)
         hv3.stop()  # disarmed: else it would be killed, and its exit status tell
         hv3.start()
-        pids.write_text(f"{hv3.pid}\n")
+        watchdog.guard(hv3.pid)
         self.complete(cluster)
         self.wait_until(lambda: hv3.status()["watchdog"].endswith(", armed"), "it is armed again")
         hv3.signal(signal.SIGSTOP)

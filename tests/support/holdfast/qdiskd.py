@@ -111,6 +111,8 @@ class Qdiskd(Daemon):
         for number, addresses in enumerate(self.cluster.addresses):
             lines += ["[[node]]", f"name = {toml(f'hv{number + 1}')}", f"id = {number}",
                       f"addresses = {toml(addresses)}"]
+            if agent := self.cluster.fence_agents.get(f"hv{number + 1}"):
+                lines += [f"fence_agent = {toml([str(word) for word in agent])}"]
         kind = "path" if self.cluster.san is None else "device"
         if self.witness is not None:
             lines += ["[witness]", f"{kind} = {toml(self.witness)}"]
@@ -130,15 +132,24 @@ class Qdiskd(Daemon):
         self.wait_ready()
         return self
 
-    def cli(self, *words, status=0):
+    def cli(self, *words, status=0, deadline=10):
         """`holdfast quorum ...`; asserts its exit status (None: any)."""
         result = run([paths.program("holdfast"), "quorum", *words, "--socket",
-                      self.control_socket], check=False, deadline=10)
+                      self.control_socket], check=False, deadline=deadline)
         if status is not None and result.returncode != status:
             raise AssertionError(f"holdfast quorum {' '.join(map(str, words))} ended with status "
                                  f"{result.returncode}, not {status}\n"
                                  f"{result.stdout}{result.stderr}\n{self.log()}")
         return result
+
+    def ask(self, **request) -> dict:
+        """One request over the control socket, as another daemon of the host sends it."""
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(10)
+            connection.connect(str(self.control_socket))
+            connection.sendall(json.dumps(request).encode() + b"\n")
+            with connection.makefile() as answers:
+                return json.loads(answers.readline())
 
     def create(self):
         return self.cli("create")
@@ -181,6 +192,7 @@ class Cluster:
                         for network in ("127.0.1", "127.0.2")]
             addresses = list(map(list, zip(*networks)))
         self.addresses = addresses
+        self.fence_agents = {}  # by the name of the node: a command
         self.authority = Authority(self.directory, "ca")
         self.nodes = [Qdiskd(self, number) for number in range(nodes)]
 

@@ -130,7 +130,8 @@ class RandomRecords {
             .reservation_key = number(),
             .io_p99_us = static_cast<uint32_t>(number()),
             .remembers = random_.below(2) == 0,
-            .watchdog = static_cast<WatchdogKind>(random_.below(3))};
+            .watchdog = static_cast<WatchdogKind>(random_.below(3)),
+            .settling = random_.below(2) == 0};
   }
   Decision decision() {
     Decision made{.epoch = number() | 1,

@@ -35,6 +35,8 @@ TEST(LeaseUsers, WhoHasLeftIsNotWaitedFor) {
   ASSERT_TRUE(users.attend("csvfsd", 7, false));
   ASSERT_TRUE(users.attend("clusterd", 2, true));
   EXPECT_TRUE(users.anything_runs());
+  ASSERT_TRUE(users.attend("clusterd", 2));
+  EXPECT_TRUE(users.anything_runs()) << "it says nothing of that";
   EXPECT_TRUE(users.leave("clusterd"));
   EXPECT_FALSE(users.leave("clusterd"));
   EXPECT_FALSE(users.leave(""));

@@ -30,6 +30,7 @@ TEST(MembershipFence, AHealthyMemberIsOutAtOnceAndComesBackAsANewLife) {
   // It begins anew by itself.
   ASSERT_TRUE(scene.run_until([&] { return scene.leased().size() == 3; }, seconds(60)));
   EXPECT_EQ(scene.newest().incarnations[2], 2U);
+  EXPECT_TRUE(scene.core(0).departure_of({2, 1}).stopped);
   EXPECT_EQ(scene.breach(), "");
 }
 

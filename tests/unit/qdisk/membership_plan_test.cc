@@ -157,6 +157,20 @@ TEST(MembershipPlan, AMemberThatDoesNotQuiesceForALeaseIsOut) {
   EXPECT_EQ(wish->members(), NodeSet(0b011));
 }
 
+// It would hold up the fence of these.
+TEST(MembershipPlan, WhoHasNotDroppedWhatFormerMembersHadAskedOfItIsNotAdmitted) {
+  LoneMember node(0, 4);
+  node.decision.incarnations[2] = 0;
+  choose_voters(node.decision, node.decision, node.settings().policy, false);
+  node.start();
+  node.hear(1);
+  node.hear(3);
+  node.hear(2, NodeState::joining, 4).quiesced = 4;
+  EXPECT_FALSE(node.proposes_within(seconds(60)));
+  node.said(2).quiesced = node.decision.epoch;
+  expect_about(node.proposes_within(seconds(60)), seconds(1));
+}
+
 TEST(MembershipPlan, TheWitnessLosesItsVoteWhenNobodyReachesIt) {
   LoneMember node(0, 4, kDisk);
   node.start();

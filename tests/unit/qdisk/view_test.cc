@@ -53,6 +53,26 @@ TEST_F(ViewTest, AnyMessageShowsLifeButDoesNotHideALostNetwork) {
   EXPECT_EQ(view_.heard_net(1, at(19'000)), NodeSet::of(3));
 }
 
+// Its daemon was restarted and has heard nobody yet; or it was paused, and all it knows is old.
+TEST_F(ViewTest, WhomASettlingMemberHearsIsNotKnownAndAJoiningOneWaits) {
+  Heartbeat blank = of(1, 2);
+  blank.state = NodeState::member;
+  blank.settling = true;
+  view_.on_network(0, blank, at(0));
+  view_.on_network(0, hearing(2, NodeSet(0b011)), at(0));
+  const Heartbeat own = hearing(0, NodeSet(0b110));
+  EXPECT_EQ(view_.graph(own, at(0))[1], NodeSet(0b101));
+  blank.sequence = 3;
+  blank.settling = false;
+  view_.on_network(0, blank, at(0));
+  EXPECT_EQ(view_.graph(own, at(0))[1], NodeSet());
+  blank.sequence = 4;
+  blank.settling = true;
+  blank.state = NodeState::joining;
+  view_.on_network(0, blank, at(0));
+  EXPECT_EQ(view_.graph(own, at(0))[1], NodeSet());
+}
+
 TEST_F(ViewTest, AnEarlierLifeIsHeardOnlyWhenTheLaterOneIsSilent) {
   view_.on_network(1, of(3, 1, 5), at(0));
   view_.on_network(1, of(3, 9, 4), at(9'999));
