@@ -48,6 +48,7 @@ struct Heartbeat {
   uint32_t io_p99_us = 0;  // its own writes of heartbeats
   bool remembers = true;   // false: it has lost its state, and neither votes nor proposes yet
   WatchdogKind watchdog = WatchdogKind::none;
+  uint32_t agreement = 0;  // over a network: RpcTransport's
   bool operator==(const Heartbeat&) const = default;
 };
 

@@ -178,7 +178,9 @@ Daemon::Problem Daemon::open_disks() {
 }
 
 void Daemon::make_transport() {
-  RpcTransport::Options options{.self = config_.self().id, .net_dead = config_.timers.net_dead};
+  RpcTransport::Options options{.self = config_.self().id,
+                                .net_dead = config_.timers.net_dead,
+                                .agreement = agreement_of(config_.cluster, config_.timers)};
   for (const NodeConfig& node : config_.nodes) {
     options.nodes.push_back({.id = node.id, .name = node.name, .addresses = node.addresses});
   }

@@ -181,6 +181,7 @@ std::string encode(const Heartbeat& heartbeat) {
   message.set_io_p99_us(heartbeat.io_p99_us);
   message.set_remembers(heartbeat.remembers);
   message.set_watchdog(static_cast<messages::WatchdogKind>(heartbeat.watchdog));
+  message.set_agreement(heartbeat.agreement);
   return serialized(message);
 }
 
@@ -193,7 +194,8 @@ Result<Heartbeat> decode_heartbeat(Bytes bytes) {
                .fenced_timed = from.fenced_timed(),
                .reservation_key = from.reservation_key(),
                .io_p99_us = from.io_p99_us(),
-               .remembers = from.remembers()};
+               .remembers = from.remembers(),
+               .agreement = from.agreement()};
   TRY_ASSIGN(to.node, read_node(from.node()));
   if (!messages::NodeState_IsValid(from.state())) {
     return fail(Errc::protocol, "a state that no node has");
