@@ -244,7 +244,7 @@ Daemon::Problem Daemon::start_servers() {
   daemon::ControlServerOptions options{.path = config_.control_socket};
   // The command line gives up after 2 s, and is to hear why.
   options.reply_deadline = std::chrono::milliseconds(1800);
-  options.timed_out = "timed out: the local disk does not answer; look at the log";
+  options.timed_out = "timed out: the local disk or the witness does not answer; look at the log";
   auto server = daemon::ControlServer::start(options, control_->handler());
   if (!server) return server.error();
   control_server_ = std::move(*server);
