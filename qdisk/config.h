@@ -36,6 +36,7 @@ struct DiskConfig {
 };
 
 struct WatchdogConfig {
+  bool there = false;  // its table
   std::string device;  // /dev/watchdog
   std::string lab;     // or the file of a test double
 };

@@ -126,6 +126,7 @@ void read_top(Section& file, Config& config) {
   file.read("initiator_name", config.multipath.initiator_name);
   mpio::read_device_tables(file, config.multipath);
   file.table("watchdog", [&](Section& section) {
+    config.watchdog.there = true;
     section.read("device", config.watchdog.device);
     section.read("lab", config.watchdog.lab);
   });

@@ -24,16 +24,14 @@ class Validator {
   void run() {
     check_path("control_socket", config_.control_socket, daemon::kMaxSocketPath);
     check_path("state_dir", config_.state_dir, daemon::kMaxPath);
-    check_path("lease_page", config_.lease_page, daemon::kMaxPath);
+    check_lease_page();
     check_metrics();
     for (size_t i = 0; i < config_.nodes.size(); ++i) {
       check_node(config_.nodes[i], place_of("node", i));
     }
     check_self();
     check_cluster();
-    check_path("tls.ca", config_.tls.ca, daemon::kMaxPath);
-    check_path("tls.certificate", config_.tls.certificate, daemon::kMaxPath);
-    check_path("tls.key", config_.tls.key, daemon::kMaxPath);
+    check_tls();
     if (config_.witness) check_disk(*config_.witness, "witness");
     for (size_t i = 0; i < config_.volumes.size(); ++i) {
       check_volume(config_.volumes[i], place_of("volume", i));
@@ -48,6 +46,24 @@ class Validator {
 
   void report(const std::string& place, std::string message) {
     source_.report(place, std::move(message));
+  }
+
+  // Of a table that is missing, or none, that alone is said.
+  void check_tls() {
+    if (source_.reported("tls")) return;
+    check_path("tls.ca", config_.tls.ca, daemon::kMaxPath);
+    check_path("tls.certificate", config_.tls.certificate, daemon::kMaxPath);
+    check_path("tls.key", config_.tls.key, daemon::kMaxPath);
+  }
+
+  // The page would be written over what is there.
+  void check_lease_page() {
+    check_path("lease_page", config_.lease_page, daemon::kMaxPath);
+    if (source_.reported("lease_page")) return;
+    for (const std::string& other : {config_.control_socket, config_.state_dir}) {
+      if (other != config_.lease_page) continue;
+      report("lease_page", fmt::format("`{}` is already another key's", other));
+    }
   }
 
   void check_path(const std::string& place, const std::string& path, size_t max_bytes) {
@@ -85,7 +101,12 @@ class Validator {
                          node.addresses.size(), config_.nodes[0].addresses.size()));
     }
     for (size_t i = 0; i < node.addresses.size(); ++i) {
-      check_address(node.addresses[i], place_of(place + ".addresses", i));
+      const std::string at = place_of(place + ".addresses", i);
+      check_address(node.addresses[i], at);
+      const auto& first = config_.nodes[0].addresses;
+      if (source_.reported(at) || i >= first.size() || first[i].port() == 0) continue;
+      if (node.addresses[i].address().size() == first[i].address().size()) continue;
+      report(at, "one cluster network has either IPv4 or IPv6 addresses, for all nodes");
     }
     if (!node.fence_agent.empty() && !source_.reported(place_of(place + ".fence_agent", 0)) &&
         !node.fence_agent[0].starts_with('/')) {
@@ -114,6 +135,10 @@ class Validator {
   }
 
   void check_cluster() {
+    if (source_.reported("cluster")) return;
+    if (!source_.reported("cluster.uuid") && config_.cluster == Uuid{}) {
+      report("cluster.uuid", "all zeroes is nobody's uuid: take what `uuidgen` prints");
+    }
     if (!source_.reported("cluster.name") && !rpc::is_name(config_.cluster_name)) {
       report("cluster.name",
              "a cluster's name has 1 to 63 letters, digits, '-', '_' and '.', as its certificates");
@@ -133,6 +158,7 @@ class Validator {
   }
 
   void check_disk(const DiskConfig& disk, const std::string& place) {
+    if (source_.reported(place + ".path") || source_.reported(place + ".device")) return;
     if (disk.path.empty() == disk.device.empty()) {
       return report(place, fmt::format("{} needs either `path` or `device`", disk.name));
     }
@@ -164,13 +190,15 @@ class Validator {
     mpio::Config& multipath = config_.multipath;
     if (multipath.devices.empty()) return;
     multipath.state_dir = config_.state_dir + "/paths";
+    for (size_t i = 0; i < multipath.devices.size(); ++i) {
+      if (!multipath.devices[i].session_keys) continue;
+      report(place_of("device", i) + ".session_keys",
+             "in a cluster a device has the key of its node");
+    }
     mpio::validate_config(multipath, source_);
     for (size_t i = 0; i < multipath.devices.size(); ++i) {
       const mpio::DeviceConfig& device = multipath.devices[i];
       const std::string place = place_of("device", i);
-      if (device.session_keys) {
-        report(place + ".session_keys", "in a cluster a device has the key of its node");
-      }
       if (!used_.contains(device.name)) {
         report(place, fmt::format("device `{}` is neither the witness nor a volume", device.name));
       }
@@ -179,8 +207,11 @@ class Validator {
 
   void check_watchdog() {
     const WatchdogConfig& watchdog = config_.watchdog;
-    if (!watchdog.device.empty() && !watchdog.lab.empty()) {
-      report("watchdog", "either `device` or `lab`, not both");
+    if (source_.reported("watchdog.device") || source_.reported("watchdog.lab")) return;
+    if (watchdog.there && watchdog.device.empty() == watchdog.lab.empty()) {
+      report("watchdog",
+             "either `device` or `lab` is wanted, and not both; without one, and without "
+             "this table, nothing ends this host when the daemon hangs");
     }
     if (!watchdog.device.empty()) check_path("watchdog.device", watchdog.device, daemon::kMaxPath);
     if (!watchdog.lab.empty()) check_path("watchdog.lab", watchdog.lab, daemon::kMaxPath);

@@ -51,6 +51,7 @@ struct Heartbeat {
   // It has begun to listen, or was stopped, less than net_dead ago: it may not have heard everybody
   // whom it could hear.
   bool settling = false;
+  uint32_t agreement = 0;  // over a network: RpcTransport's
   bool operator==(const Heartbeat&) const = default;
 };
 

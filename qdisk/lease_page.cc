@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -9,6 +10,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cerrno>
+#include <climits>
 #include <cstring>
 #include <filesystem>
 #include <utility>
@@ -108,20 +110,40 @@ std::expected<uint64_t*, std::string> map(const std::string& path, int fd, int p
   return static_cast<uint64_t*>(at);
 }
 
+// New, or of any version: not a file of somebody else that was named by mistake.
+bool may_become_page(int fd, off_t size) {
+  if (size == 0) return true;
+  uint64_t magic = 0;
+  if (size != kPageBytes || ::pread(fd, &magic, sizeof(magic), 0) != sizeof(magic)) return false;
+  return magic == 0 || (magic ^ kMagic) << CHAR_BIT == 0;  // the last letter is the version
+}
+
 }  // namespace
 
 std::expected<LeasePage, std::string> LeasePage::open(const std::string& path) {
   std::error_code ignored;  // then the file cannot be opened, which is said
   std::filesystem::create_directories(std::filesystem::path(path).parent_path(), ignored);
-  const daemon::Fd file(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
+  daemon::Fd file(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
   if (file.get() < 0) return failed("cannot open", path, errno);
   struct stat status{};
   if (::fstat(file.get(), &status) != 0) return failed("cannot look at", path, errno);
   if (!S_ISREG(status.st_mode)) return std::unexpected(path + ": no regular file");
-  if (::ftruncate(file.get(), kPageBytes) != 0) return failed("cannot make", path, errno);
+  if (::flock(file.get(), LOCK_EX | LOCK_NB) != 0) {
+    if (errno != EWOULDBLOCK) return failed("cannot lock", path, errno);
+    return std::unexpected(path + ": another daemon writes this lease page: stop it, or choose " +
+                           "another `lease_page`");
+  }
+  if (!may_become_page(file.get(), status.st_size)) {
+    return std::unexpected(path + ": holds something else than a lease page: remove it, or " +
+                           "choose another `lease_page`");
+  }
+  // A page without room on its disk would end the daemon in the midst of a write.
+  if (const int error = ::posix_fallocate(file.get(), 0, kPageBytes); error != 0) {
+    return failed("cannot make", path, error);
+  }
   const auto words = map(path, file.get(), PROT_READ | PROT_WRITE);
   if (!words) return std::unexpected(words.error());
-  return LeasePage(*words);
+  return LeasePage(*words, std::move(file));
 }
 
 LeasePage::~LeasePage() {

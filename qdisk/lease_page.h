@@ -20,6 +20,7 @@
 #include <string>
 #include <utility>
 
+#include "common/daemon/durable_file.h"
 #include "common/io/loop.h"
 #include "qdisk/decision.h"
 #include "qdisk/lease_users.h"
@@ -55,10 +56,12 @@ struct LeaseView {
 // Owner: the daemon.
 class LeasePage {
  public:
-  // Makes the file and its directory if they are absent. What an earlier daemon wrote stays until
-  // the first write(). The error is for the administrator.
+  // Makes the file and its directory if they are absent; one that another daemon has open, or that
+  // is something else, is refused. What an earlier daemon wrote stays until the first write(). The
+  // error is for the administrator.
   static std::expected<LeasePage, std::string> open(const std::string& path);
-  LeasePage(LeasePage&& other) noexcept : words_(std::exchange(other.words_, nullptr)) {}
+  LeasePage(LeasePage&& other) noexcept
+      : words_(std::exchange(other.words_, nullptr)), file_(std::move(other.file_)) {}
   LeasePage& operator=(LeasePage&&) = delete;
   ~LeasePage();
 
@@ -72,8 +75,9 @@ class LeasePage {
   void write_users(const Uuid& boot, const LeaseUsers::Table& users);
 
  private:
-  explicit LeasePage(uint64_t* words) : words_(words) {}
+  LeasePage(uint64_t* words, daemon::Fd file) : words_(words), file_(std::move(file)) {}
   uint64_t* words_;
+  daemon::Fd file_;  // locked: it has one writer
 };
 
 // The client's side. Any thread.

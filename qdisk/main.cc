@@ -195,7 +195,9 @@ Daemon::Problem Daemon::open_disks() {
 }
 
 void Daemon::make_transport() {
-  RpcTransport::Options options{.self = config_.self().id, .net_dead = config_.timers.net_dead};
+  RpcTransport::Options options{.self = config_.self().id,
+                                .net_dead = config_.timers.net_dead,
+                                .agreement = agreement_of(config_.cluster, config_.timers)};
   for (const NodeConfig& node : config_.nodes) {
     options.nodes.push_back({.id = node.id, .name = node.name, .addresses = node.addresses});
   }
@@ -260,7 +262,7 @@ Daemon::Problem Daemon::start_servers() {
   daemon::ControlServerOptions options{.path = config_.control_socket};
   // The command line gives up after 2 s, and is to hear why.
   options.reply_deadline = std::chrono::milliseconds(1800);
-  options.timed_out = "timed out: the local disk does not answer; look at the log";
+  options.timed_out = "timed out: the local disk or the witness does not answer; look at the log";
   auto server = daemon::ControlServer::start(options, control_->handler());
   if (!server) return server.error();
   control_server_ = std::move(*server);

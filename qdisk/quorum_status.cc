@@ -136,6 +136,10 @@ std::vector<std::string> why(const QuorumStatus& status) {
     out.emplace_back(
         "No cluster is known here: none has been created, or no node of it has been heard yet. "
         "`holdfast quorum create` on ONE node creates it; the others join by themselves.");
+    for (const HostStatus& host : status.hosts) {
+      if (host.id == status.self || host.heard) continue;
+      out.push_back(fmt::format("{} is missing: {}.", host.name, absence(status, host.id)));
+    }
     return out;
   }
   const Answers there = votes_there(status);

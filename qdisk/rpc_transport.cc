@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "common/base/crc32c.h"
+#include "common/base/endian.h"
 #include "common/base/log.h"
 
 namespace holdfast::qdisk {
@@ -20,6 +22,10 @@ constexpr int kChecksPerDeath = 4;
 // What the kernel may keep back unsent: some tens of heartbeats. When a network that stood still
 // goes on, what is in there comes first, however old it is.
 constexpr uint32_t kNotSentLowWater = 8 * 1024;
+
+constexpr const char* kDisagrees =
+    "its `cluster.uuid` or times are not those of this node: correct the configuration that is "
+    "wrong";
 
 const RpcTransport::Node* find_node(const std::vector<RpcTransport::Node>& nodes, NodeId id) {
   const auto found = std::ranges::find(nodes, id, &RpcTransport::Node::id);
@@ -41,6 +47,17 @@ rpc::Peer::Options peer_options(const RpcTransport::Node& self, const RpcTranspo
 }
 
 }  // namespace
+
+uint32_t agreement_of(const Uuid& cluster, const Timers& timers) {
+  base::Crc32c sum;
+  sum.update(cluster);
+  for (const Milliseconds each :
+       {timers.hb_net, timers.net_dead, timers.hb_disk, timers.disk_io_to, timers.lease,
+        timers.kill, timers.watchdog, timers.takeover, timers.margin}) {
+    sum.update(base::as_bytes(base::le64(static_cast<uint64_t>(each.count()))));
+  }
+  return std::max(sum.value(), 1U);
+}
 
 RpcTransport::Lane::Lane(RpcTransport& owner, const Node& node, size_t on_network)
     : transport(owner),
@@ -155,7 +172,9 @@ RpcTransport::Remote* RpcTransport::find(const std::string& name) {
 
 // A heartbeat says what is so now: where an earlier one still waits, the next one will do.
 void RpcTransport::broadcast(const Heartbeat& heartbeat) {
-  const std::string bytes = encode(heartbeat);
+  Heartbeat sent = heartbeat;
+  sent.agreement = options_.agreement;
+  const std::string bytes = encode(sent);
   for (const auto& remote : remotes_) {
     for (const auto& lane : remote->lanes) {
       const bool waits = lane->peer.queued_bytes(rpc::Priority::urgent) > 0;
@@ -250,10 +269,18 @@ void RpcTransport::receive(Remote& from, size_t network, const rpc::Message& not
   refuse(from.name, "a notice of an unknown type");
 }
 
-void RpcTransport::receive_heartbeat(const Remote& from, size_t network, base::Bytes bytes) {
+bool RpcTransport::agrees(const Remote& from) {
+  if (options_.agreement == 0 || from.agreement == options_.agreement) return true;
+  ++counters_.disagreeing;
+  return false;
+}
+
+void RpcTransport::receive_heartbeat(Remote& from, size_t network, base::Bytes bytes) {
   const base::Result<Heartbeat> heartbeat = decode_heartbeat(bytes);
   if (!heartbeat.has_value()) return refuse(from.name, heartbeat.error().what);
   if (heartbeat->node != from.id) return count_wrong_sender(from, "heartbeat", heartbeat->node);
+  from.agreement = heartbeat->agreement;
+  if (!agrees(from)) return refuse(from.name, kDisagrees);
   receiver_->on_heartbeat(network, *heartbeat);
 }
 
@@ -261,12 +288,14 @@ void RpcTransport::receive_request(const Remote& from, base::Bytes bytes) {
   const base::Result<Request> request = decode_request(bytes);
   if (!request.has_value()) return refuse(from.name, request.error().what);
   if (request->from != from.id) return count_wrong_sender(from, "request", request->from);
+  if (!agrees(from)) return;
   receiver_->on_request(*request);
 }
 
 void RpcTransport::receive_reply(const Remote& from, base::Bytes bytes) {
   const base::Result<Reply> reply = decode_reply(bytes);
   if (!reply.has_value()) return refuse(from.name, reply.error().what);
+  if (!agrees(from)) return;
   receiver_->on_reply(from.id, *reply);
 }
 
@@ -313,6 +342,10 @@ std::vector<RpcTransport::LinkStatus> RpcTransport::links() const {
       const rpc::ConnectionEnd& end = lane->peer.last_end();
       const bool ended = *end.why != '\0';
       if (!status.up) status.why = ended ? rpc::describe(end) : "not connected yet";
+      if (remote->agreement.value_or(options_.agreement) != options_.agreement) {
+        status.up = false;
+        status.why = kDisagrees;
+      }
       all.push_back(std::move(status));
     }
   }

@@ -9,15 +9,21 @@
 // until close() is done. No call of it calls back.
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "common/rpc/listener.h"
 #include "common/rpc/peer.h"
+#include "qdisk/timers.h"
 #include "qdisk/transport.h"
 #include "qdisk/wire.h"
 
 namespace holdfast::qdisk {
+
+// Two clusters of one name, or nodes with other times than the others, must never become one: who
+// is fenced would have another key, and who takes over would not wait long enough.
+uint32_t agreement_of(const Uuid& cluster, const Timers& timers);
 
 class RpcTransport final : public Transport {
  public:
@@ -31,6 +37,9 @@ class RpcTransport final : public Transport {
     NodeId self = kNoNode;
     std::vector<Node> nodes;  // with this one
     io::Duration net_dead{};  // a connection that is silent or stuck for so long is replaced
+    // What all nodes have alike, agreement_of(): a node whose heartbeats have another one is of
+    // another cluster, whatever its certificate says, and nothing is taken of it before. 0: none
+    uint32_t agreement = 0;
   };
   // `identity` and the others outlive it.
   struct Services {
@@ -51,6 +60,7 @@ class RpcTransport final : public Transport {
     uint64_t dropped_messages = 0;    // requests and replies not sent: no network took them
     uint64_t refused_messages = 0;    // received, of no use: undecodable, or of no known type
     uint64_t wrong_sender = 0;        // received, in the name of another node than the sender
+    uint64_t disagreeing = 0;         // received, of a node that has not shown our agreement
   };
 
   RpcTransport(const Services& services, Options options);
@@ -95,6 +105,7 @@ class RpcTransport final : public Transport {
     std::string name;
     std::vector<std::unique_ptr<Lane>> lanes;  // by network
     size_t next = 0;                           // the lane whose turn it is
+    std::optional<uint32_t> agreement;         // of its last heartbeat
   };
   // Where others connect over one network.
   struct Entrance final : rpc::ListenerEvents, rpc::Handler {
@@ -116,7 +127,8 @@ class RpcTransport final : public Transport {
   void send_message(NodeId to, MessageType type, const std::string& bytes);
   bool send_by(Lane& lane, MessageType type, base::Bytes bytes);
   void receive(Remote& from, size_t network, const rpc::Message& notice);
-  void receive_heartbeat(const Remote& from, size_t network, base::Bytes bytes);
+  bool agrees(const Remote& from);
+  void receive_heartbeat(Remote& from, size_t network, base::Bytes bytes);
   void receive_request(const Remote& from, base::Bytes bytes);
   void receive_reply(const Remote& from, base::Bytes bytes);
   void refuse(const std::string& from, const char* why);

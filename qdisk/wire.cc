@@ -182,6 +182,7 @@ std::string encode(const Heartbeat& heartbeat) {
   message.set_remembers(heartbeat.remembers);
   message.set_settling(heartbeat.settling);
   message.set_watchdog(static_cast<messages::WatchdogKind>(heartbeat.watchdog));
+  message.set_agreement(heartbeat.agreement);
   return serialized(message);
 }
 
@@ -195,7 +196,8 @@ Result<Heartbeat> decode_heartbeat(Bytes bytes) {
                .reservation_key = from.reservation_key(),
                .io_p99_us = from.io_p99_us(),
                .remembers = from.remembers(),
-               .settling = from.settling()};
+               .settling = from.settling(),
+               .agreement = from.agreement()};
   TRY_ASSIGN(to.node, read_node(from.node()));
   if (!messages::NodeState_IsValid(from.state())) {
     return fail(Errc::protocol, "a state that no node has");

@@ -15,6 +15,21 @@ class Qdiskd(ClusterCase):
             self.assertIn("holdfast quorum create", node.why())
         self.assertIn("no cluster is known", cluster.nodes[0].cli("force", status=1).stderr)
 
+    def test_a_node_with_another_uuid_or_other_times_is_not_taken_for_one(self):
+        cluster = self.bare_cluster(nodes=4)
+        hv1, hv2, hv3, hv4 = cluster.nodes
+        for node, key, other in ((hv3, cluster.uuid, cluster.uuid[:-2] + "ff"),
+                                 (hv4, 'profile = "lan-fast"', 'profile = "default"')):
+            node.config_file.write_text(node.config_text().replace(key, other))
+        cluster.start()
+        hv1.create()
+        self.members(hv1, ["hv1", "hv2"])
+        self.members(hv2, ["hv1", "hv2"])
+        for node in (hv3, hv4):
+            self.wait_until(lambda node=node: "`cluster.uuid` or times" in node.why(),
+                            f"{node.name} says why it is alone", NET_DEAD_S)
+            self.assertNotIn(node.name, hv1.members())
+
     def test_one_creates_it_and_the_others_join(self):
         cluster = self.cluster(volumes=1)
         hv1, hv2, _ = cluster.nodes

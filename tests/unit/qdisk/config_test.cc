@@ -125,6 +125,31 @@ TEST(QdiskConfig, WhatIsWrongIsSaidWithItsLine) {
   EXPECT_THAT(error_with("[tls]", "colour = 3\n[tls]"), HasSubstr("f:6: "));
 }
 
+TEST(QdiskConfig, WhatWouldSilentlyDoNothingOrHarmIsRefused) {
+  EXPECT_THAT(error_with("device = \"/dev/watchdog\"", "device = \"\""),
+              HasSubstr("nothing ends this host when the daemon hangs"));
+  EXPECT_THAT(error_with("device = \"/dev/watchdog\"\n", ""),
+              HasSubstr("either `device` or `lab` is wanted"));
+  EXPECT_THAT(error_with("node_name", "state_dir = \"/x\"\nlease_page = \"/x\"\nnode_name"),
+              HasSubstr("f:3: `/x` is already another key's"));
+  EXPECT_THAT(
+      error_with("6f1c0a52-9e7b-4c39-8f1e-0D2A4B6C8E10", "00000000-0000-0000-0000-000000000000"),
+      HasSubstr("f:5: all zeroes"));
+  EXPECT_THAT(error_with("\"10.3.0.2:7790\"", "\"[fd00::2]:7790\""),
+              HasSubstr("either IPv4 or IPv6"));
+}
+
+// What only follows from it is not said too.
+TEST(QdiskConfig, OfATableThatIsMissingThatAloneIsSaid) {
+  for (const std::string& error : errors_of("node_name = \"hv1\"\n")) {
+    EXPECT_TRUE(error.contains("missing key") || error.contains("[[node]]") ||
+                error.contains("[witness]"))
+        << error;
+  }
+  EXPECT_THAT(error_with("path = \"/dev/disk/by-id/witness\"", "path = 5"),
+              HasSubstr("`path` must be a string"));
+}
+
 TEST(QdiskConfig, TimesThatBreakTheirConditionAreRefused) {
   const auto errors =
       errors_of(replaced(kTop, "[tls]", "timers = [\"takeover=20s\"]\n[tls]") + kNodes + kDisks);

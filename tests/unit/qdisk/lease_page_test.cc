@@ -57,6 +57,36 @@ TEST_F(LeasePageTest, WhatIsWrittenIsRead) {
   EXPECT_EQ(status.st_mode & 0777, 0600U);
 }
 
+TEST_F(LeasePageTest, ItHasOneWriter) {
+  std::optional<LeasePage> first(LeasePage::open(path()).value());
+  EXPECT_THAT(LeasePage::open(path()).error(), HasSubstr("another daemon writes this lease page"));
+  EXPECT_EQ(std::filesystem::file_size(path()), 4096U);
+  first.reset();
+  EXPECT_TRUE(LeasePage::open(path()).has_value());
+}
+
+TEST_F(LeasePageTest, AFileOfSomethingElseStaysAsItIs) {
+  for (const std::string& content :
+       {std::string("x"), std::string(4096, 'x'), std::string(5000, '\0')}) {
+    std::ofstream(path(), std::ios::binary | std::ios::trunc) << content;
+    EXPECT_THAT(LeasePage::open(path()).error(), HasSubstr("something else than a lease page"));
+    std::ifstream in(path(), std::ios::binary);
+    EXPECT_EQ(std::string(std::istreambuf_iterator<char>(in), {}), content);
+  }
+  // That of a daemon of another version may be written over.
+  std::ofstream(path(), std::ios::binary | std::ios::trunc)
+      << "QFLEASE2" << std::string(4096 - 8, 'x');
+  EXPECT_TRUE(LeasePage::open(path()).has_value());
+}
+
+// Else the first write, or the last one before the disk is full, ends the daemon with SIGBUS.
+TEST_F(LeasePageTest, ItsRoomIsTakenWhenItIsMade) {
+  const LeasePage page = LeasePage::open(path()).value();
+  struct stat status{};
+  ASSERT_EQ(::stat(path().c_str(), &status), 0);
+  EXPECT_GE(status.st_blocks * 512, 4096);
+}
+
 TEST_F(LeasePageTest, TheNextDaemonOfTheSameBootKnowsItsUsers) {
   const Uuid boot{1}, other{2};
   LeaseUsers::Table users{};
@@ -132,6 +162,7 @@ TEST_F(LeasePageTest, WhatIsNoPageIsSaid) {
   EXPECT_THAT(LeaseReader::open(path()).error(), HasSubstr("No such file"));
   std::ofstream(path()) << "x";
   EXPECT_THAT(LeaseReader::open(path()).error(), HasSubstr("no lease page"));
+  std::filesystem::remove(path());
   const LeasePage page = LeasePage::open(path()).value();
   EXPECT_THAT(LeaseReader::open(path()).error(), HasSubstr("not written yet"));
   EXPECT_THAT(LeasePage::open(directory_).error(), HasSubstr("Is a directory"));

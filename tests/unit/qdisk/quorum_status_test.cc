@@ -123,6 +123,16 @@ TEST(QuorumStatus, WithoutAClusterTheWayToOneIsSaid) {
   EXPECT_EQ(epoch_text(status), "none");
 }
 
+TEST(QuorumStatus, WhoIsNotHeardBeforeAClusterIsKnownIsSaidWithTheReason) {
+  QuorumStatus status = two_nodes();
+  status.decision = {};
+  status.hosts[1].heard = false;
+  status.hosts[1].problem = "its certificate has expired";
+  EXPECT_THAT(why(status), Contains("hv2 is missing: it is not heard: its certificate has "
+                                    "expired."));
+  EXPECT_THAT(why(status), Not(Contains(HasSubstr("hv1 is missing"))));
+}
+
 TEST(QuorumStatus, AFenceUnderWayAndADiskThatFailsAreSaid) {
   QuorumStatus status = two_nodes();
   EXPECT_THAT(why(status), Not(Contains(HasSubstr("fence"))));

@@ -162,6 +162,40 @@ TEST_F(TransportTest, ANodeThatTakesItselfForAnotherIsNotHeard) {
   EXPECT_EQ(one.ears.all(), 0u);
 }
 
+// Its certificate is right: two clusters of one name and CA, or times that were changed on one
+// node.
+TEST_F(TransportTest, ANodeOfAnotherClusterOrWithOtherTimesIsNotTakenForOne) {
+  const Timers lan = timers_of(TimerProfile::lan_fast);
+  const uint32_t ours = agreement_of(sample_uuid(1), lan);
+  ASSERT_NE(ours, agreement_of(sample_uuid(2), lan));
+  ASSERT_NE(ours, agreement_of(sample_uuid(1), timers_of(TimerProfile::standard)));
+  for (size_t i = 0; i < 3; ++i) {
+    RpcTransport::Options options = options_of(i, 3);
+    options.agreement = i < 2 ? ours : agreement_of(sample_uuid(2), lan);
+    start(i, options);
+  }
+  ASSERT_TRUE(until([&] { return hosts[0]->all_up() && hosts[2]->all_up(); }));
+  const auto say = [&] {
+    for (size_t from : {1u, 2u}) {
+      hosts[from]->transport->send(kIds[0], request_of(kIds[from]));
+      hosts[from]->transport->send(kIds[0], reply_to(7));
+    }
+    world.run_for(1s);
+  };
+  say();
+  EXPECT_EQ(hosts[0]->ears.all(), 0u) << "who they are is not known yet";
+  beat(1s);
+  EXPECT_EQ(hosts[0]->ears.all(), kNetworks) << "of hv2, over each network";
+  say();
+  EXPECT_EQ(hosts[0]->ears.requests.size() + hosts[0]->ears.replies.size(), 2u);
+  EXPECT_EQ(hosts[0]->ears.requests[0].from, kIds[1]);
+  EXPECT_EQ(hosts[2]->ears.all(), 0u);
+  for (const RpcTransport::LinkStatus& link : hosts[0]->transport->links()) {
+    EXPECT_EQ(link.up, link.node == kIds[1]);
+    EXPECT_EQ(link.why.contains("`cluster.uuid` or times"), link.node == kIds[2]);
+  }
+}
+
 // hv2 is a program that says what the test wants, over the first network only.
 class LyingNodeTest : public TransportTest {
  protected:
