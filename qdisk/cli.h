@@ -41,11 +41,12 @@ struct QuorumCommand {
   Verb verb = Verb::status;
   bool json = false;
   std::string socket = "/run/holdfast/qdiskd.sock";
-  bool heard_too = false;  // force
-  std::string node;        // fence
-  bool strict = false;     // fence
-  uint32_t wait_s = 120;   // fence
-  std::string user;        // forget
+  bool although_silent = false;  // create
+  bool heard_too = false;        // force
+  std::string node;              // fence
+  bool strict = false;           // fence
+  uint32_t wait_s = 120;         // fence
+  std::string user;              // forget
   std::string device;
   std::string cluster;
   std::string cluster_uuid;  // of a cluster that exists; empty: of a new one

@@ -60,7 +60,9 @@ CLI::App* add_quorum_commands(CLI::App& program, QuorumCommand& command) {
   add_verb(*noun, "explain", "Say why there is quorum or none, and what one more failure would do",
            command, Verb::explain);
   add_verb(*noun, "create", "Make this node the first of a new cluster; on ONE node", command,
-           Verb::create);
+           Verb::create)
+      ->add_flag("--although-silent", command.although_silent,
+                 "Also while other nodes are not heard, which have never been part of it");
   add_verb(*noun, "force",
            "Go on with this node alone: only when the nodes that are missing are lost for good",
            command, Verb::force)

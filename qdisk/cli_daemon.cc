@@ -184,7 +184,7 @@ Outcome failure(const QuorumCommand& command, const std::vector<std::string>& pr
 json request_of(const QuorumCommand& command) {
   switch (command.verb) {
     case Verb::create:
-      return {{"command", "create"}};
+      return {{"command", "create"}, {"although_silent", command.although_silent}};
     case Verb::force:
       return {{"command", "force"}, {"heard_too", command.heard_too}};
     case Verb::fence:

@@ -105,7 +105,9 @@ void Control::carry_out(const std::string& request, Reply reply) {
   if (*command == "status") {
     return answer(std::move(reply), {{"status", to_json(status())}});
   }
-  if (*command == "create") return node_.create(answer_done(std::move(reply)));
+  if (*command == "create") {
+    return node_.create(flag(*parsed, "although_silent"), answer_done(std::move(reply)));
+  }
   if (*command == "force") {
     return node_.force(flag(*parsed, "heard_too"), answer_done(std::move(reply)));
   }

@@ -148,6 +148,7 @@ Effects Membership::on_heartbeat(size_t network, const Heartbeat& heartbeat, io:
 Effects Membership::on_request(const Request& request, io::Instant now) {
   Effects effects;
   if (evicted_ || request.from >= kMaxNodes || request.from == settings_.self) return effects;
+  if (contradicts(request.decided)) return effects;
   // Another life of the node keeps the one that is known from being silent.
   const Heartbeat* known = view_.of(request.from, now);
   if (known == nullptr || known->incarnation == request.incarnation) {
@@ -180,7 +181,7 @@ Effects Membership::on_witness(const WitnessResult& result, io::Instant now) {
   witness_busy_since_.reset();
   const bool changed = std::exchange(witness_changed_, false);
   if (evicted_) return effects;
-  if (!result.ok || changed) {
+  if (!result.ok || changed || contradicts(result.decided)) {
     next_witness_ = now + settings_.timers.hb_disk / 2;
     return effects;
   }
@@ -217,6 +218,14 @@ Effects Membership::force(io::Instant now) {
 
 // --- deciding ---
 
+// One value for each epoch is the theorem that all else rests on: whoever breaks it is another
+// cluster, or has a state that is none of this one.
+bool Membership::contradicts(const Decision& other) {
+  const bool other_value = other.epoch == decision().epoch && other != decision();
+  contradicted_ |= other_value;
+  return other_value;
+}
+
 void Membership::learn(const Decision& decision, io::Instant now, Effects& effects) {
   const Decision before = acceptor_.decided();
   if (!acceptor_.learn(decision)) return;
@@ -252,6 +261,7 @@ void Membership::note_blocks(const std::vector<NodeBlock>& blocks) {
 
 void Membership::take_reply(NodeId acceptor, const Reply& reply, io::Instant now,
                             Effects& effects) {
+  if (contradicts(reply.decided)) return;
   learn(reply.decided, now, effects);
   if (evicted_) return;
   note_blocks(reply.blocks);

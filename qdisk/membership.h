@@ -148,6 +148,9 @@ class Membership {
   std::optional<io::Instant> lease_until() const { return lease_.until(); }
   Answers vouching(io::Instant now) const { return lease_.vouching(now); }
   const View& view() const { return view_; }
+  // Somebody holds another value of an epoch than this node does: two clusters were made under one
+  // uuid, or a state was put back from elsewhere. What it says is not taken.
+  bool contradicted() const { return contradicted_; }
   // When this node has learnt the present decision.
   io::Instant learnt_at() const { return learnt_at_; }
   // It has been read lately.
@@ -190,6 +193,7 @@ class Membership {
   bool witness_usable(io::Instant now) const;
   io::Duration turn_of(NodeSet proposers) const;
 
+  bool contradicts(const Decision& decision);
   void learn(const Decision& decision, io::Instant now, Effects& effects);
   void note_leaving(const Decision& before, io::Instant now);
   void note_blocks(const std::vector<NodeBlock>& blocks);
@@ -234,6 +238,7 @@ class Membership {
 
   uint16_t volumes_ok_ = 0;
   WatchdogKind watchdog_ = WatchdogKind::none;
+  bool contradicted_ = false;
   bool stopped_ = false;
   bool evicted_ = false;
   std::optional<Change> change_;

@@ -164,6 +164,7 @@ void Node::save() {
 void Node::on_saved(base::Result<> result) {
   saving_ = false;
   const size_t saved = std::exchange(saved_, 0);
+  save_problem_ = result ? "" : result.error().what;
   if (result) {
     for (size_t i = 0; i < saved; ++i) waiting_[i].persist = false;
   } else {

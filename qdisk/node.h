@@ -90,6 +90,8 @@ class Node final : private Transport::Receiver {
   bool lease_valid() const { return membership_.lease_valid(services_.loop.now()); }
   std::optional<Token> token(size_t volume) const;
   std::vector<GuardStatus> devices() const;
+  // Why the local state could not be saved last; empty: it was.
+  const std::string& save_problem() const { return save_problem_; }
   // Of the witness that is in use.
   const std::optional<Superblock>& superblock() const { return superblock_; }
 
@@ -148,6 +150,7 @@ class Node final : private Transport::Receiver {
   // To be carried out in order, each after its state is durable.
   std::deque<Effects> waiting_;
   bool saving_ = false;
+  std::string save_problem_;
   size_t saved_ = 0;  // of the first so many of them, while saving_
   bool left_ = false;
   bool closing_ = false;

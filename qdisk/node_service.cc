@@ -14,20 +14,6 @@ namespace holdfast::qdisk {
 namespace {
 
 constexpr const char* kLog = "qdiskd";
-constexpr const char* kRestarting = "this life is ending, and another one begins: try again";
-
-// A cluster of this node, in which no life is a member yet. The node is in the epoch's number as it
-// is where one was forced: of two that are created by mistake one counts.
-Decision first_decision(const Config& config, const std::optional<WitnessSight>& sight) {
-  const NodeId self = config.self().id;
-  Decision first;
-  first.epoch = Epoch{1} << kGenerationShift | Epoch{self} << kForcedByShift | 1;
-  first.voters = NodeSet::of(self);
-  if (sight && config.mode == QuorumMode::node_and_disk_majority) {
-    first.witness = sight->superblock.witness;
-  }
-  return first;
-}
 
 }  // namespace
 
@@ -291,6 +277,7 @@ void NodeService::on_tick() noexcept {
   publish();
   tend_watchdog();
   ask_for_what_is_configured();
+  try_create();
   if (changed_) changed_();
 }
 
@@ -311,95 +298,10 @@ void NodeService::ask_for_what_is_configured() {
   }
 }
 
-// --- what an administrator asks for ---
-
-std::optional<std::string> NodeService::obstacle_to_create() const {
-  if (phase_ != Phase::running) return kRestarting;
-  const Membership& membership = node_->membership();
-  if (membership.decision().epoch != 0) {
-    return fmt::format("this node belongs to a cluster already: {}", config_.cluster_name);
-  }
-  if (witness() != nullptr && !sight_) {
-    return "the witness cannot be read, or belongs to another cluster: `holdfast quorum explain`";
-  }
-  if (sight_ && sight_->newest != 0) {
-    return "the witness has decisions of this cluster already: start its other nodes, or format "
-           "another witness";
-  }
-  for (const NodeConfig& node : config_.nodes) {
-    const Heartbeat* heard = membership.view().of(node.id, services_.loop.now());
-    if (heard != nullptr && heard->epoch != 0) {
-      return fmt::format("{} belongs to this cluster already, and this node is to join it",
-                         node.name);
-    }
-  }
-  return std::nullopt;
-}
-
-// What lies on the witness now: another node may have created the cluster meanwhile.
-void NodeService::create(Done done) {
-  if (phase_ != Phase::running || look_ != nullptr) return done(std::unexpected(kRestarting));
-  look([this, done = std::move(done)]() mutable noexcept { create_now(std::move(done)); });
-}
-
-void NodeService::create_now(Done done) {
-  if (const auto obstacle = obstacle_to_create()) return done(std::unexpected(*obstacle));
-  phase_ = Phase::ending;
-  services_.loop.stop(timer_);
-  node_->close([this, weak = std::weak_ptr(self_), done = std::move(done)]() mutable noexcept {
-    services_.loop.post([this, weak, done = std::move(done)]() mutable noexcept {
-      if (!weak.expired()) found(std::move(done));
-    });
-  });
-}
-
-// In the same life: it has promised nothing to anybody.
-void NodeService::found(Done done) {
-  node_.reset();
-  store_.reset();
-  NodeRecord record = directory_->opened();
-  record.acceptor.decided = first_decision(config_, sight_);
-  record.fenced = record.acceptor.decided.epoch;  // nobody has been a member before
-  record.remembers = true;
-  const auto save = [this, weak = std::weak_ptr(self_), &loop = services_.loop,
-                     directory = directory_, record,
-                     done = std::make_shared<Done>(std::move(done))]() noexcept {
-    const bool saved = directory->replace(directory->encode(record)).has_value();
-    loop.post([this, weak, saved, record, directory, done]() noexcept {
-      if (weak.expired()) return;
-      if (stopped_) return finish_stop();
-      run(saved ? record : directory->opened());
-      if (saved) return (*done)({});
-      (*done)(std::unexpected("the local state cannot be written"));
-    });
-  };
-  if (!services_.files.submit(save)) refuse_to_begin("earlier work on files has not ended");
-}
-
-void NodeService::force(bool heard_too, Done done) {
-  if (phase_ != Phase::running) return done(std::unexpected(kRestarting));
-  const Membership& membership = node_->membership();
-  if (membership.decision().epoch == 0) {
-    return done(std::unexpected("no cluster is known here: `holdfast quorum create` makes one"));
-  }
-  if (node_->lease_valid()) {
-    return done(std::unexpected("there is quorum: nothing is to be forced"));
-  }
-  for (const NodeConfig& node : config_.nodes) {
-    if (heard_too || node.id == config_.self().id) continue;
-    if (membership.view().of(node.id, services_.loop.now()) == nullptr) continue;
-    return done(std::unexpected(fmt::format(
-        "{} is heard: mend what keeps its vote away, or stop it, and what it runs, for good",
-        node.name)));
-  }
-  LOG_WARNING(kLog, "an operator forces the quorum");
-  node_->force();
-  done({});
-}
-
 // --- the end ---
 
 void NodeService::end_life(io::Task then) {
+  refuse_to_create("this node is ending, or begins anew: try again when it runs");
   disarm_watchdog();
   services_.loop.stop(timer_);
   node_->close([this, weak = std::weak_ptr(self_), then = std::move(then)]() mutable noexcept {

@@ -51,8 +51,9 @@ class NodeService final : private NodeListener {
   // Leaves the cluster, so that the others need not wait for anything, and ends. Once.
   void stop(io::Task stopped);
 
-  // A cluster of this node alone, which the others join. Only where none is known.
-  void create(Done done);
+  // A cluster of this node alone, which the others join. Only where none is known; and where all
+  // others are heard, but for `although_silent`.
+  void create(bool although_silent, Done done);
   // An operator's word instead of a majority. `heard_too`: also while other nodes are heard, of
   // whom the operator says that they are no part of the cluster any more.
   void force(bool heard_too, Done done);
@@ -123,10 +124,14 @@ class NodeService final : private NodeListener {
   void end_life(io::Task then);
   void begin_next(const char* why);
   void refuse_to_begin(std::string why);
-  void create_now(Done done);
+  void try_create();
+  void create_now();
+  void refuse_to_create(const std::string& why);
   void found(Done done);
   void finish_stop();
   std::optional<std::string> obstacle_to_create() const;
+  std::optional<std::string> obstacle_on_witness() const;
+  const NodeConfig* silent_node() const;
   void on_tick() noexcept;
   void ask_for_what_is_configured();
   void publish();
@@ -158,6 +163,12 @@ class NodeService final : private NodeListener {
   bool evicted_ = false;  // the life before
   Incarnation seen_ = 0;  // a later life of this node than the present one
   std::string problem_;
+  struct Creating {
+    bool although_silent = false;
+    io::Instant hears_until{};
+    Done done;
+  };
+  std::optional<Creating> creating_;
   io::Task when_nothing_runs_;
   io::Instant leave_until_{};
   io::Task stopped_;

@@ -1,5 +1,7 @@
 #include "qdisk/node_status.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <utility>
 
@@ -50,6 +52,19 @@ QuorumStatus status_of(const Config& config, const Node* running, io::Instant no
     return out;
   }
   const Membership& membership = running->membership();
+  if (!running->save_problem().empty()) {
+    out.problems.push_back(
+        fmt::format("The local state cannot be saved in {}: {}. Until it can this node answers "
+                    "nobody, and its lease ends.",
+                    config.state_dir, running->save_problem()));
+  }
+  if (membership.contradicted()) {
+    out.problems.push_back(
+        fmt::format("Another node, or the witness, holds another decision of epoch {} than this "
+                    "node: two clusters were created under one uuid, or the local state of a node "
+                    "is a copy of another's. Nothing is taken of it; see docs/operations.md.",
+                    count_of(membership.decision().epoch)));
+  }
   out.decision = membership.decision();
   out.vouching = membership.vouching(now);
   out.settling = now - membership.learnt_at() < 2 * (config.timers.hb_net + config.timers.hb_disk);

@@ -33,8 +33,8 @@ class View {
   // The newest of the node, while it is heard by any way. Null: it is silent.
   const Heartbeat* of(NodeId node, io::Instant now) const;
   // An edge where both hear each other over at least one network. What a silent node, or a settling
-  // member, hears is not known: it is taken to hear those who hear it, if anybody does. `own`: what this node itself
-  // says.
+  // member, hears is not known: it is taken to hear those who hear it, if anybody does. `own`: what
+  // this node itself says.
   Graph graph(const Heartbeat& own, io::Instant now) const;
 
  private:
