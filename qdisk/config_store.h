@@ -133,6 +133,7 @@ class ConfigStore {
   // config_store_propose.cc
   std::string obstacle_to_propose(size_t bytes, uint64_t expected_version) const;
   void tend_proposal();
+  void on_witness_written(base::Result<> result);
   void offer();
   bool everybody_has_it() const;
   void look_at_decision_about_proposal();
@@ -151,6 +152,7 @@ class ConfigStore {
   bool decided_saved_ = false;
   std::optional<Held> held_;
   std::optional<Proposal> proposal_;  // of held_
+  uint64_t proposals_ = 0;            // which of them an answer is to
   std::optional<Transfer> transfer_;
   Search search_ = Search::none;
   uint64_t searches_ = 0;  // which of them an answer is to

@@ -56,6 +56,7 @@ ConfigStore::Answer ConfigStore::propose(std::string bytes, uint64_t expected_ve
   if (!obstacle.empty()) return std::unexpected(std::move(obstacle));
   const io::Instant now = services_.host.now();
   set_held(make_document(version() + 1, std::move(bytes)), options_.self, false);
+  ++proposals_;
   proposal_ = Proposal{.done = std::move(done), .began = now, .next_offer = now};
   LOG_INFO(kLog, "configuration proposed: version={} bytes={}", version() + 1,
            held_->document.bytes.size());
@@ -77,13 +78,9 @@ void ConfigStore::tend_proposal() {
   if (!held_->saved || !everybody_has_it()) return;
   if (!proposal_->on_witness && !witness_busy_ && now >= proposal_->next_witness &&
       services_.witness != nullptr && services_.host.witness_usable()) {
-    put_on_witness(held_->document,
-                   [this, tag = held_->document.tag](base::Result<> result) noexcept {
-                     if (!proposal_ || held_->document.tag != tag) return;
-                     proposal_->on_witness = result.has_value();
-                     proposal_->next_witness = services_.host.now() + kOfferPeriod;
-                     tend_proposal();
-                   });
+    put_on_witness(held_->document, [this, number = proposals_](base::Result<> result) noexcept {
+      if (proposal_ && number == proposals_) on_witness_written(result);
+    });
   }
   if (proposal_->asked || !is_majority(decision_, answers()) || !services_.host.has_lease()) return;
   const auto asked =
@@ -93,6 +90,12 @@ void ConfigStore::tend_proposal() {
   } else if (asked.error().code != base::Errc::busy) {
     fail_proposal(asked.error().what);
   }
+}
+
+void ConfigStore::on_witness_written(base::Result<> result) {
+  proposal_->on_witness = result.has_value();
+  proposal_->next_witness = services_.host.now() + kOfferPeriod;
+  tend_proposal();
 }
 
 void ConfigStore::offer() {

@@ -353,13 +353,16 @@ TEST_F(HostileTest, PartsOfAnotherOffsetOrTagOrNodeAreNotTaken) {
 
 // After each of them the next node is asked, from the beginning.
 TEST(ConfigStore, PartsOfTheWrongLengthEndTheTransfer) {
-  const std::vector<std::function<void(ConfigChunk&)>> spoils = {[](ConfigChunk& c) { c.length += 1; },
-                                                                 [](ConfigChunk& c) { c.length = kMaxDocumentBytes; },
-                                                                 [](ConfigChunk& c) { c.bytes.pop_back(); },
-                                                                 [](ConfigChunk& c) { c.bytes = "x"; },
-                                                                 [](ConfigChunk& c) { c.bytes += 'x'; },
-                                                                 [](ConfigChunk& c) { c.bytes.clear(); }};
-  for (const auto& spoil : spoils) {
+  using Spoil = std::function<void(ConfigChunk&)>;
+  const std::vector<Spoil> spoils = {
+      [](ConfigChunk& c) { c.length += 1; },
+      [](ConfigChunk& c) { c.length = kMaxDocumentBytes; },
+      [](ConfigChunk& c) { c.bytes.pop_back(); },
+      [](ConfigChunk& c) { c.bytes = "x"; },
+      [](ConfigChunk& c) { c.bytes += 'x'; },
+      [](ConfigChunk& c) { c.bytes.clear(); },
+  };
+  for (const Spoil& spoil : spoils) {
     Hostile each;
     each.say(each.chunk(0));
     ConfigChunk bad = each.chunk(1);
