@@ -20,7 +20,7 @@ class ConfigStore {
     NodeId self = kNoNode;
     io::Duration heal_period = std::chrono::seconds(10);
   };
-  // `witness`: null where the cluster has none.
+  // `witness`: null while there is none.
   struct Services {
     ConfigHost& host;
     ConfigFiles& files;
@@ -57,6 +57,8 @@ class ConfigStore {
   void on_decision(const Decision& decision);
   void on_tick();  // every kTick
   void on_message(NodeId from, const ConfigMessage& message);
+  // Another LUN, or none. The one before answers what was asked of it.
+  void use_witness(ConfigWitness* witness);
 
   // An error: refused, and `done` is not called. Else `done` once, later, from an event or end().
   Answer propose(std::string bytes, uint64_t expected_version, Done done);
@@ -145,14 +147,14 @@ class ConfigStore {
   void heal_witness();
   bool heals_witness() const;
 
-  const Services services_;
+  Services services_;
   const Options options_;
   Decision decision_;
   std::optional<ConfigDocument> decided_;  // of decision_.config
   bool decided_saved_ = false;
   std::optional<Held> held_;
   std::optional<Proposal> proposal_;  // of held_
-  uint64_t proposals_ = 0;            // which of them an answer is to
+  uint64_t witness_task_ = 0;         // of a proposal: which of them an answer is to
   std::optional<Transfer> transfer_;
   Search search_ = Search::none;
   uint64_t searches_ = 0;  // which of them an answer is to

@@ -56,7 +56,7 @@ ConfigStore::Answer ConfigStore::propose(std::string bytes, uint64_t expected_ve
   if (!obstacle.empty()) return std::unexpected(std::move(obstacle));
   const io::Instant now = services_.host.now();
   set_held(make_document(version() + 1, std::move(bytes)), options_.self, false);
-  ++proposals_;
+  ++witness_task_;
   proposal_ = Proposal{.done = std::move(done), .began = now, .next_offer = now};
   LOG_INFO(kLog, "configuration proposed: version={} bytes={}", version() + 1,
            held_->document.bytes.size());
@@ -78,8 +78,8 @@ void ConfigStore::tend_proposal() {
   if (!held_->saved || !everybody_has_it()) return;
   if (!proposal_->on_witness && !witness_busy_ && now >= proposal_->next_witness &&
       services_.witness != nullptr && services_.host.witness_usable()) {
-    put_on_witness(held_->document, [this, number = proposals_](base::Result<> result) noexcept {
-      if (proposal_ && number == proposals_) on_witness_written(result);
+    put_on_witness(held_->document, [this, task = ++witness_task_](base::Result<> result) noexcept {
+      if (proposal_ && task == witness_task_) on_witness_written(result);
     });
   }
   if (proposal_->asked || !is_majority(decision_, answers()) || !services_.host.has_lease()) return;
@@ -114,14 +114,15 @@ bool ConfigStore::everybody_has_it() const {
 }
 
 void ConfigStore::take(NodeId from, const ConfigHave& have) {
-  if (!proposal_ || have.tag != held_->document.tag || !others().has(from)) return;
+  if (!proposal_ || have.tag != held_->document.tag) return;
   proposal_->have.add(from);
   tend_proposal();
 }
 
+// Precondition: it is saved here. Who does not vote does not count.
 Answers ConfigStore::answers() const {
   Answers answers{.nodes = proposal_->have, .witness = proposal_->on_witness};
-  if (held_->saved) answers.nodes.add(options_.self);
+  answers.nodes.add(options_.self);
   return answers;
 }
 
@@ -168,6 +169,12 @@ std::string ConfigStore::who_lacks_it() const {
 
 // --- the witness
 
+void ConfigStore::use_witness(ConfigWitness* witness) {
+  services_.witness = witness;
+  ++witness_task_;
+  if (proposal_) proposal_->on_witness = false;
+}
+
 // Precondition: nothing is under way there.
 void ConfigStore::put_on_witness(const ConfigDocument& document, ConfigWitness::Written done) {
   witness_busy_ = witness_writing_ = true;
@@ -175,25 +182,25 @@ void ConfigStore::put_on_witness(const ConfigDocument& document, ConfigWitness::
     witness_busy_ = witness_writing_ = false;
     done(result);
   };
-  services_.witness->read([weak = std::weak_ptr(self_), document, finish = std::move(finish)](
-                              base::Result<ConfigCopies> found) mutable noexcept {
-    const auto self = weak.lock();
-    if (self == nullptr) return;
-    if (!found) return finish(std::unexpected(found.error()));
-    for (const auto& copy : *found) {
-      if (copy && copy->tag == document.tag) return finish({});
-    }
-    // It may have been superseded meanwhile.
-    ConfigStore& store = **self;
-    if (store.find(document.tag) == nullptr) {
-      return finish(base::fail(base::Errc::cancelled, "another one is decided by now"));
-    }
-    store.services_.witness->write(
-        document, copy_to_write(*found, store.decision_.config),
-        [weak, finish = std::move(finish)](base::Result<> result) mutable noexcept {
-          if (weak.lock() != nullptr) finish(result);
-        });
-  });
+  services_.witness->read(
+      [weak = std::weak_ptr(self_), document, witness = services_.witness,
+       finish = std::move(finish)](base::Result<ConfigCopies> found) mutable noexcept {
+        const auto self = weak.lock();
+        if (self == nullptr) return;
+        if (!found) return finish(std::unexpected(found.error()));
+        for (const auto& copy : *found) {
+          if (copy && copy->tag == document.tag) return finish({});
+        }
+        // It may have been superseded meanwhile, or the witness.
+        ConfigStore& store = **self;
+        if (store.find(document.tag) == nullptr || store.services_.witness != witness) {
+          return finish(base::fail(base::Errc::cancelled, "another one is decided by now"));
+        }
+        witness->write(document, copy_to_write(*found, store.decision_.config),
+                       [weak, finish = std::move(finish)](base::Result<> result) mutable noexcept {
+                         if (weak.lock() != nullptr) finish(result);
+                       });
+      });
 }
 
 // Not while another one is on its way there.

@@ -57,5 +57,23 @@ TEST(ConfigDocument, AHeaderThatSaysMoreThanCanBeHeldIsOfNoUse) {
   EXPECT_FALSE(is_usable(header));
 }
 
+TEST(ConfigDocument, WhatIsDecidedIsNotWrittenOver) {
+  const ConfigDocument one = make_document(1, "1");
+  const ConfigDocument two = make_document(2, "2");
+  const ConfigDocument three = make_document(3, "3");
+  EXPECT_EQ(copy_to_write({one, two}, two.tag), 0U);
+  EXPECT_EQ(copy_to_write({two, one}, two.tag), 1U);
+  EXPECT_EQ(copy_to_write({two, three}, two.tag), 1U);
+  EXPECT_EQ(copy_to_write({three, two}, two.tag), 0U);
+  EXPECT_EQ(copy_to_write({two, std::nullopt}, two.tag), 1U);
+  EXPECT_EQ(copy_to_write({std::nullopt, two}, two.tag), 0U);
+  // Where neither is, the one of less use.
+  EXPECT_EQ(copy_to_write({one, two}, three.tag), 0U);
+  EXPECT_EQ(copy_to_write({two, one}, three.tag), 1U);
+  EXPECT_EQ(copy_to_write({one, std::nullopt}, three.tag), 1U);
+  EXPECT_EQ(copy_to_write({std::nullopt, one}, three.tag), 0U);
+  EXPECT_EQ(copy_to_write({}, three.tag), 0U);
+}
+
 }  // namespace
 }  // namespace holdfast::qdisk

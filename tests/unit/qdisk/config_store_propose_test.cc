@@ -272,12 +272,38 @@ TEST(ConfigPropose, WhoHasSaidToHaveOneTakesNoOtherOfThatVersion) {
   EXPECT_THAT(scene.propose(0, "of a", 0)->text,
               HasSubstr("refused: node 1 changes the configuration at the same time"));
   // One that does not hear of it.
+  scene.sent.clear();
   scene.store(2).on_message(0, ConfigOffer{make_document(1, "of a").tag, 4});
+  EXPECT_THAT(scene.sent, IsEmpty());
   scene.run(1s);
   EXPECT_EQ(scene.node(2).disk.copies[0]->bytes, "of b");
   scene.decide(make_document(1, "of b").tag);
   ASSERT_TRUE(ended(scene, b));
   EXPECT_EQ(b->text, "done");
+}
+
+TEST(ConfigPropose, OneWhoseBallotHasBegunMakesNoWay) {
+  ConfigScene scene(3);
+  scene.decides = false;
+  const Outcome b = scene.propose(1, "of b", 0);
+  scene.run(500ms);
+  EXPECT_EQ(scene.node(1).asked.size(), 1U);
+  scene.store(1).on_message(0, ConfigOffer{make_document(1, "of a").tag, 4});
+  EXPECT_TRUE(b->waits());
+  scene.decide(make_document(1, "of b").tag);
+  EXPECT_EQ(b->text, "done");
+}
+
+TEST(ConfigPropose, WhoHasItIsNotOfferedItAgain) {
+  ConfigScene scene(3);
+  scene.decides = false;
+  size_t offers = 0;
+  scene.on_message = [&](const ConfigScene::Sent& each) {
+    if (std::holds_alternative<ConfigOffer>(each.message)) ++offers;
+  };
+  scene.propose(0, "x", 0);
+  scene.run(9s);
+  EXPECT_EQ(offers, 2U);
 }
 
 // Its ballot may be finished by others: the document must be there then.
@@ -308,6 +334,8 @@ TEST(ConfigPropose, AlsoWhenTheHoldersDaemonWasRestartedMeanwhile) {
   scene.start(1);
   scene.run(1s);
   EXPECT_THAT(scene.propose(1, "of b", 0)->text, HasSubstr("may still be decided"));
+  scene.store(1).on_message(2, ConfigOffer{make_document(1, "of a").tag, 4});
+  EXPECT_THAT(scene.propose(1, "of b", 0)->text, HasSubstr("node 2 changes"));
   scene.decide(make_document(1, "of a").tag);
   EXPECT_EQ(scene.node(1).text(), "of a");
 }

@@ -179,6 +179,60 @@ TEST(ConfigStore, OnlyWhatIsDecidedCountsNotWhatIsNewer) {
   EXPECT_EQ(scene.decision.config, tag_of(2, "another two"));
 }
 
+TEST(ConfigStore, AnOlderDecisionChangesNothing) {
+  ConfigScene scene(2);
+  scene.set("one");
+  const Decision old = scene.decision;
+  scene.set("two");
+  scene.store(0).on_decision(old);
+  EXPECT_EQ(scene.node(0).text(), "two");
+  EXPECT_EQ(scene.store(0).version(), 2U);
+}
+
+// What was on its way, or kept for the case that it is decided.
+TEST(ConfigStore, WhatCanNotBeDecidedAnyMoreIsDropped) {
+  ConfigScene scene(3, false);
+  scene.store(2).on_message(0, ConfigOffer{tag_of(1, "x"), 1});
+  scene.decide(tag_of(1, "another"));
+  scene.store(2).on_message(0, ConfigChunk{tag_of(1, "x"), 1, 0, "x"});
+  EXPECT_EQ(scene.node(2).text(), "none");
+  scene.run(100ms);
+  EXPECT_FALSE(scene.node(2).disk.copies[0].has_value());
+
+  ConfigScene other(3, false);
+  other.decides = false;
+  other.propose(0, std::string(100'000, 'x'), 0);
+  other.run(500ms);
+  EXPECT_GE(other.store(2).bytes_held(), 100'000U);
+  other.decide(tag_of(1, "another"));
+  EXPECT_LT(other.store(2).bytes_held(), 100U);
+}
+
+TEST(ConfigStore, WhatWasNotDecidedLeavesMemoryAfterAWhile) {
+  ConfigScene scene(3, false);
+  scene.decides = false;
+  scene.propose(0, std::string(100'000, 'x'), 0);
+  scene.run(ConfigStore::kProposeLimit + ConfigStore::kHold + 1s);
+  for (NodeId id = 0; id < 3; ++id) EXPECT_LT(scene.store(id).bytes_held(), 100U);
+  // It is decided after all.
+  scene.decide(tag_of(1, std::string(100'000, 'x')));
+  scene.run(100ms);
+  for (NodeId id = 0; id < 3; ++id) EXPECT_EQ(scene.node(id).text(), std::string(100'000, 'x'));
+}
+
+TEST(ConfigStore, AfterItsEndNothingComes) {
+  ConfigScene scene(2);
+  scene.set("one");
+  scene.kill(1);
+  const int before = scene.node(1).documents;
+  scene.start(1);
+  scene.store(1).end();
+  scene.tell();
+  scene.run(1s);
+  EXPECT_EQ(scene.node(1).documents, before);
+  EXPECT_EQ(scene.node(1).text(), "none");
+}
+
 // --- damage and loss
 
 TEST(ConfigStore, ADamagedFileIsReplaced) {
@@ -282,6 +336,18 @@ TEST(ConfigStore, NothingIsHealedWhileAnotherDocumentIsOnItsWayThere) {
   EXPECT_THAT(scene.witness_writes, IsEmpty());
 }
 
+TEST(ConfigStore, NothingIsHealedWithWhatIsNotDecidedAnyMore) {
+  ConfigScene scene(2);
+  scene.set("one");
+  scene.witness = {};
+  scene.witness_writes.clear();
+  const size_t reads = scene.witness_reads;
+  ASSERT_TRUE(scene.until([&] { return scene.witness_reads > reads; }));
+  scene.decide(tag_of(2, "two"));
+  scene.run(1s);
+  EXPECT_THAT(scene.witness_writes, IsEmpty());
+}
+
 // While it heals, it takes no offer: whoever offers waits for it, and does not write meanwhile.
 TEST(ConfigStore, WhileItHealsItTakesNoOffer) {
   ConfigScene scene(2);
@@ -341,11 +407,10 @@ TEST_F(HostileTest, PartsOfAnotherOffsetOrTagOrNodeAreNotTaken) {
   say(chunk(2));
   say(chunk(1), 1);
   ConfigChunk other = chunk(1);
-  other.tag.version = 2;
-  say(other);
-  other = chunk(1);
   other.bytes = std::string(kMaxChunkBytes, 'x');
   say(other, 9);
+  other.tag.version = 2;
+  say(other);
   say(chunk(1));
   say(chunk(2));
   EXPECT_EQ(scene_.node(2).text(), document_.bytes);
@@ -418,6 +483,17 @@ TEST(ConfigStore, MemoryIsBoundedWhateverOthersOffer) {
   }
   EXPECT_GT(most, kMaxDocumentBytes) << "nothing was taken at all";
   EXPECT_LE(most, 3 * kMaxDocumentBytes + 4096);
+}
+
+TEST(ConfigStore, AnOfferDoesNotDisturbTheTransferOfAnother) {
+  ConfigScene scene(3, false);
+  scene.store(2).on_message(0, ConfigOffer{tag_of(1, "x"), 1});
+  EXPECT_EQ(scene.sent.size(), 1U);
+  scene.store(2).on_message(1, ConfigOffer{tag_of(1, "y"), 1});
+  EXPECT_EQ(scene.sent.size(), 1U);
+  scene.store(2).on_message(0, ConfigChunk{tag_of(1, "x"), 1, 0, "x"});
+  scene.run(100ms);
+  EXPECT_EQ(scene.node(2).disk.copies[0]->bytes, "x");
 }
 
 TEST(ConfigStore, OffersOfOtherVersionsOrStrangersAreNotTaken) {
