@@ -146,6 +146,20 @@ TEST(ConfigPropose, AWitnessThatDoesNotVoteIsWrittenToButNotCounted) {
   EXPECT_THAT(outcome->text, HasSubstr("without it: node 1, node 2"));
 }
 
+TEST(ConfigPropose, AnotherWitnessHasToHaveItToo) {
+  ConfigScene scene(2);
+  scene.kill(1);
+  const Outcome outcome = scene.propose(0, "x", 0);
+  ASSERT_TRUE(scene.until([&] { return scene.witness_reads > 0; }));
+  scene.store(0).use_witness(nullptr);
+  scene.run(2s);
+  EXPECT_THAT(scene.witness_writes, IsEmpty());
+  EXPECT_THAT(scene.node(0).asked, IsEmpty());
+  scene.store(0).use_witness(&scene.node(0));
+  ASSERT_TRUE(ended(scene, outcome));
+  EXPECT_EQ(outcome->text, "done");
+}
+
 TEST(ConfigPropose, AMemberThatIsHeardIsWaitedForAndNotForLong) {
   ConfigScene scene(3, false);
   scene.node(2).disk.hangs = true;
