@@ -23,10 +23,11 @@ class ConfigHost {
   // The LUN that the decision names may be written to by this life. Never where there is none.
   virtual bool witness_usable() const = 0;
   virtual void send(NodeId to, const ConfigMessage& message) = 0;
-  // As Membership::ask() and forget_change(). What was asked for may be decided for some time after
-  // it was forgotten.
+  // As Membership::ask(), of a Change::Kind::config.
   virtual base::Result<> ask(const Change& change) = 0;
-  virtual void forget() = 0;
+  // Membership::forget_change(), if that is the change that it still has. What was asked for may be
+  // decided for some time after it was forgotten.
+  virtual void forget(const Change& change) = 0;
   // ConfigStore::document() is another one, or none.
   virtual void on_document() = 0;
 };
@@ -43,7 +44,7 @@ class ConfigFiles {
   virtual void save(const ConfigDocument& document, const ConfigTag& decided, Saved done) = 0;
 };
 
-// One call at a time.
+// One call at a time, of one store.
 class ConfigWitness {
  public:
   using Written = std::move_only_function<void(base::Result<>) noexcept>;

@@ -135,6 +135,7 @@ class ConfigStore {
   // config_store_propose.cc
   std::string obstacle_to_propose(size_t bytes, uint64_t expected_version) const;
   void tend_proposal();
+  Change change() const;
   void on_witness_written(base::Result<> result);
   void offer();
   bool everybody_has_it() const;

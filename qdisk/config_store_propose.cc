@@ -83,13 +83,17 @@ void ConfigStore::tend_proposal() {
     });
   }
   if (proposal_->asked || !is_majority(decision_, answers()) || !services_.host.has_lease()) return;
-  const auto asked =
-      services_.host.ask({.kind = Change::Kind::config, .config = held_->document.tag});
+  const auto asked = services_.host.ask(change());
   if (asked) {
     proposal_->asked = true;
   } else if (asked.error().code != base::Errc::busy) {
     fail_proposal(asked.error().what);
   }
+}
+
+// Precondition: a document is held.
+Change ConfigStore::change() const {
+  return {.kind = Change::Kind::config, .config = held_->document.tag};
 }
 
 void ConfigStore::on_witness_written(base::Result<> result) {
@@ -141,7 +145,7 @@ void ConfigStore::fail_proposal(const std::string& why) {
     held_.reset();
     return answer_proposal(std::unexpected(why));
   }
-  services_.host.forget();
+  services_.host.forget(change());
   const bool superseded = version() >= held_->document.tag.version;
   if (superseded) {
     held_.reset();

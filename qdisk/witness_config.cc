@@ -12,6 +12,18 @@ using base::Errc;
 
 static_assert(WitnessConfig::kPieceBytes % kSlotBytes == 0);
 
+namespace {
+
+// As of a life before, that has ended.
+template <class Done>
+void refuse(io::Loop& loop, Done done) {
+  loop.post([done = std::move(done)]() mutable noexcept {
+    done(base::fail(Errc::busy, "the witness has yet to end what was asked of it before"));
+  });
+}
+
+}  // namespace
+
 base::Result<std::unique_ptr<WitnessConfig>> WitnessConfig::create(io::Loop& loop,
                                                                    io::SharedBlockDevice& device,
                                                                    const Uuid& cluster,
@@ -37,13 +49,9 @@ WitnessConfig::~WitnessConfig() { ASSERT(!busy()); }
 // --- writing ---
 
 void WitnessConfig::write(const ConfigDocument& document, unsigned copy, Written done) {
-  ASSERT(step_ == Step::idle && copy < kCopies && !document.bytes.empty() &&
-         document.bytes.size() <= kMaxDocumentBytes);
+  ASSERT(copy < kCopies && !document.bytes.empty() && document.bytes.size() <= kMaxDocumentBytes);
+  if (busy()) return refuse(loop_, std::move(done));
   written_ = std::move(done);
-  if (waiting_for_ghosts_) {
-    step_ = Step::refused;
-    return loop_.complete_soon(refusal_, 0);
-  }
   document_ = document;
   copy_ = copy;
   moved_ = 0;
@@ -73,7 +81,7 @@ void WitnessConfig::write_next() {
 // --- reading ---
 
 void WitnessConfig::read(Read done) {
-  ASSERT(step_ == Step::idle);
+  if (step_ != Step::idle) return refuse(loop_, std::move(done));
   read_ = std::move(done);
   found_ = {};
   deadline_ = loop_.now() + io_limit_;
@@ -159,10 +167,6 @@ void WitnessConfig::on_done(int32_t result) noexcept {
     default:
       return finish({});
   }
-}
-
-void WitnessConfig::on_refused(int32_t) noexcept {
-  finish(base::fail(Errc::busy, "the witness has yet to end an earlier write"));
 }
 
 void WitnessConfig::finish(base::Result<> result) {

@@ -6,8 +6,8 @@
 // A piece that was given up may still land, in the midst of a later document: until the device has
 // answered that no such ghost is left, nothing is written.
 //
-// Owner: the daemon, on one loop; destroyed while it is not busy(). One call at a time, answered
-// once from the loop, at the latest a little after `io_limit`.
+// Owner: the daemon, on one loop; destroyed while it is not busy(). Each call is answered once from
+// the loop, at the latest a little after `io_limit`; a second one meanwhile with Errc::busy.
 
 #include <functional>
 #include <memory>
@@ -38,13 +38,13 @@ class WitnessConfig final : public ConfigWitness {
   // Something is under way, or ghosts of it are.
   bool busy() const { return step_ != Step::idle || waiting_for_ghosts_; }
 
-  // Errc::busy, from the loop: ghosts are left.
+  // Errc::busy: also while ghosts are left.
   void write(const ConfigDocument& document, unsigned copy, Written done) override;
   // Damage is no error: the copy is not there.
   void read(Read done) override;
 
  private:
-  enum class Step : uint8_t { idle, refused, write_piece, write_header, read_header, read_piece };
+  enum class Step : uint8_t { idle, write_piece, write_header, read_header, read_piece };
 
   WitnessConfig(io::Loop& loop, io::SharedBlockDevice& device, const Uuid& cluster,
                 io::Duration io_limit, std::unique_ptr<io::BufferPool> pool);
@@ -56,7 +56,6 @@ class WitnessConfig final : public ConfigWitness {
   size_t piece_bytes() const;
   void submit(io::BlockRequest::Kind kind, uint64_t offset, size_t length);
   void on_done(int32_t result) noexcept;
-  void on_refused(int32_t) noexcept;
   void finish(base::Result<> result);
   void wait_for_ghosts();
 
@@ -68,7 +67,6 @@ class WitnessConfig final : public ConfigWitness {
   io::Buffer buffer_;
   iovec part_{};
   io::BlockRequestOf<WitnessConfig, &WitnessConfig::on_done> request_{*this};
-  io::OpOf<WitnessConfig, &WitnessConfig::on_refused> refusal_{*this};
 
   Step step_ = Step::idle;
   bool waiting_for_ghosts_ = false;

@@ -52,7 +52,10 @@ class ConfigNode final : public ConfigHost, public ConfigFiles, public ConfigWit
   bool witness_usable() const override { return witness; }
   void send(NodeId to, const ConfigMessage& message) override;
   base::Result<> ask(const Change& change) override;
-  void forget() override { ++forgotten; }
+  void forget(const Change& change) override {
+    EXPECT_EQ(change, asked.back());
+    ++forgotten;
+  }
   void on_document() override { ++documents; }
 
   void load(Loaded done) override;

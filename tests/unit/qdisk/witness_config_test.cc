@@ -124,6 +124,30 @@ TEST_F(WitnessConfigTest, AHeaderOfADocumentThatIsTooLongIsOfNoUse) {
   EXPECT_EQ(host_.noting.seen.size(), 2U) << "its bytes were read";
 }
 
+// As of a store that has ended meanwhile.
+TEST_F(WitnessConfigTest, WhileItIsBusyAnotherCallIsRefused) {
+  const ConfigDocument document = make_document(1, text(kPiece));
+  std::vector<Errc> refused;
+  bool written = false;
+  bool inside = true;
+  host_.loop.post([&]() noexcept {
+    config_->write(document, 0,
+                   [&](base::Result<> result) noexcept { written = result.has_value(); });
+    config_->write(make_document(2, "two"), 0, [&](base::Result<> result) noexcept {
+      EXPECT_FALSE(inside);
+      refused.push_back(result.error().code);
+    });
+    config_->read([&](base::Result<ConfigCopies> found) noexcept {
+      EXPECT_FALSE(inside);
+      refused.push_back(found.error().code);
+    });
+    inside = false;
+  });
+  ASSERT_TRUE(scene_.world.run_until([&] { return written; }, 10s));
+  EXPECT_EQ(refused, (std::vector<Errc>{Errc::busy, Errc::busy}));
+  EXPECT_EQ(copies()[0], document);
+}
+
 // --- what is cut off
 
 // After each write of a second document into the same copy.
