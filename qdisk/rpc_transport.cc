@@ -194,6 +194,10 @@ void RpcTransport::send(NodeId to, const Reply& reply) {
   send_message(to, MessageType::reply, encode(reply));
 }
 
+void RpcTransport::send(NodeId to, const ConfigMessage& message) {
+  send_message(to, MessageType::config, encode(message));
+}
+
 // In turn, over the networks that are up. What is lost is repeated by who asked.
 void RpcTransport::send_message(NodeId to, MessageType type, const std::string& bytes) {
   Remote* const remote = find(to);
@@ -265,6 +269,8 @@ void RpcTransport::receive(Remote& from, size_t network, const rpc::Message& not
       return receive_request(from, notice.payload);
     case MessageType::reply:
       return receive_reply(from, notice.payload);
+    case MessageType::config:
+      return receive_config(from, notice.payload);
   }
   refuse(from.name, "a notice of an unknown type");
 }
@@ -297,6 +303,13 @@ void RpcTransport::receive_reply(const Remote& from, base::Bytes bytes) {
   if (!reply.has_value()) return refuse(from.name, reply.error().what);
   if (!agrees(from)) return;
   receiver_->on_reply(from.id, *reply);
+}
+
+// It names no sender: whoever has authenticated itself for the connection is.
+void RpcTransport::receive_config(const Remote& from, base::Bytes bytes) {
+  const base::Result<ConfigMessage> message = decode_config_message(bytes);
+  if (!message.has_value()) return refuse(from.name, message.error().what);
+  receiver_->on_config(from.id, *message);
 }
 
 void RpcTransport::refuse(const std::string& from, const char* why) {

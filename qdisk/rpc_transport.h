@@ -57,7 +57,7 @@ class RpcTransport final : public Transport {
   };
   struct Counters {
     uint64_t dropped_heartbeats = 0;  // not sent: the connection is not up, or has one waiting
-    uint64_t dropped_messages = 0;    // requests and replies not sent: no network took them
+    uint64_t dropped_messages = 0;    // all others not sent: no network took them
     uint64_t refused_messages = 0;    // received, of no use: undecodable, or of no known type
     uint64_t wrong_sender = 0;        // received, in the name of another node than the sender
     uint64_t disagreeing = 0;         // received, of a node that has not shown our agreement
@@ -78,6 +78,7 @@ class RpcTransport final : public Transport {
   // To a node that does not exist, to this one, or while no network is up: dropped and counted.
   void send(NodeId to, const Request& request) override;
   void send(NodeId to, const Reply& reply) override;
+  void send(NodeId to, const ConfigMessage& message) override;
 
   // One of each other node and network.
   std::vector<LinkStatus> links() const;
@@ -131,6 +132,7 @@ class RpcTransport final : public Transport {
   void receive_heartbeat(Remote& from, size_t network, base::Bytes bytes);
   void receive_request(const Remote& from, base::Bytes bytes);
   void receive_reply(const Remote& from, base::Bytes bytes);
+  void receive_config(const Remote& from, base::Bytes bytes);
   void refuse(const std::string& from, const char* why);
   void count_wrong_sender(const Remote& from, const char* what, NodeId claimed);
   void on_check() noexcept;

@@ -1,5 +1,5 @@
-// What a node may be sent by another about who lives. What is taken must be a value that can be
-// sent on: it comes back as it is.
+// What a node may be sent by another about who lives, and about the configuration. What is taken
+// must be a value that can be sent on: it comes back as it is.
 //
 // Input: what kind of message; its bytes.
 
@@ -29,15 +29,18 @@ void check(base::Bytes bytes, base::Result<T> (*decode)(base::Bytes)) {
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (size < 1) return 0;
   const base::Bytes bytes(data + 1, size - 1);
-  switch (data[0] % 3) {
+  switch (data[0] % 4) {
     case 0:
       check(bytes, decode_heartbeat);
       break;
     case 1:
       check(bytes, decode_request);
       break;
-    default:
+    case 2:
       check(bytes, decode_reply);
+      break;
+    default:
+      check(bytes, decode_config_message);
       break;
   }
   return 0;

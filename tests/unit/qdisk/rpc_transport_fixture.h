@@ -57,6 +57,10 @@ class Ears final : public Transport::Receiver {
     NodeId from = kNoNode;
     Reply reply;
   };
+  struct Word {
+    NodeId from = kNoNode;
+    ConfigMessage message;
+  };
   void on_heartbeat(size_t network, const Heartbeat& heartbeat) override {
     order += 'h';
     heartbeats.push_back({network, heartbeat});
@@ -70,15 +74,22 @@ class Ears final : public Transport::Receiver {
     order += 'r';
     replies.push_back({from, reply});
   }
+  void on_config(NodeId from, const ConfigMessage& message) override {
+    order += 'c';
+    configs.push_back({from, message});
+  }
   size_t heard_over(size_t network) const {
     return static_cast<size_t>(std::ranges::count(heartbeats, network, &Heard::network));
   }
-  size_t all() const { return heartbeats.size() + requests.size() + replies.size(); }
+  size_t all() const {
+    return heartbeats.size() + requests.size() + replies.size() + configs.size();
+  }
 
   std::string order;
   std::vector<Heard> heartbeats;
   std::vector<Request> requests;
   std::vector<Answer> replies;
+  std::vector<Word> configs;
   std::function<void()> then;
 };
 

@@ -56,6 +56,21 @@ TEST_F(TransportTest, ARequestAndItsReplyComeOnceAndOnlyToWhomTheyAreFor) {
   EXPECT_EQ(hosts[0]->counters().dropped_messages, 0u);
 }
 
+TEST_F(TransportTest, APartOfTheConfigurationComesFromWhoHasAuthenticatedItself) {
+  start_all(3);
+  const ConfigMessage part = ConfigChunk{.tag = {.version = 3, .digest = sample_digest(1)},
+                                         .length = kMaxDocumentBytes,
+                                         .offset = kMaxChunkBytes,
+                                         .bytes = std::string(kMaxChunkBytes, 'x')};
+  hosts[2]->transport->send(kIds[1], part);
+  EXPECT_EQ(hosts[1]->ears.all(), 0u) << "called back from inside a call";
+  world.run_for(1s);
+  ASSERT_EQ(hosts[1]->ears.configs.size(), 1u);
+  EXPECT_EQ(hosts[1]->ears.configs[0].from, kIds[2]);
+  EXPECT_EQ(hosts[1]->ears.configs[0].message, part);
+  EXPECT_EQ(hosts[0]->ears.all() + hosts[1]->ears.all() + hosts[2]->ears.all(), 1u);
+}
+
 TEST_F(TransportTest, RequestsTakeTheNetworksInTurn) {
   start_all(2);
   fabric.isolate("10.1.0.2");
@@ -235,7 +250,7 @@ class LyingNodeTest : public TransportTest {
 
 TEST_F(LyingNodeTest, WhatCannotBeReadIsDroppedAndCounted) {
   uint64_t refused = 0;
-  for (const uint16_t type : std::initializer_list<uint16_t>{1, 2, 3, 0, 4, 65535}) {
+  for (const uint16_t type : std::initializer_list<uint16_t>{1, 2, 3, 4, 0, 5, 65535}) {
     ASSERT_TRUE(say(type, "\xff no message of ours"));
     world.run_for(1s);
     EXPECT_EQ(one->counters().refused_messages, ++refused) << type;
