@@ -34,6 +34,8 @@ struct QuorumCommand {
     force,
     fence,
     forget,
+    config_show,
+    config_set,
     witness_use,
     witness_format,
     witness_show
@@ -47,6 +49,8 @@ struct QuorumCommand {
   bool strict = false;           // fence
   uint32_t wait_s = 120;         // fence
   std::string user;              // forget
+  std::string file;              // config set
+  int64_t follows = -1;          // config set; -1: the version that is decided now
   std::string device;
   std::string cluster;
   std::string cluster_uuid;  // of a cluster that exists; empty: of a new one

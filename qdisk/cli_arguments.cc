@@ -45,6 +45,20 @@ void add_fence_verbs(CLI::App& noun, QuorumCommand& command) {
       ->required();
 }
 
+void add_config_verbs(CLI::App& noun, QuorumCommand& command) {
+  CLI::App* config =
+      noun.add_subcommand("config", "The document that the whole cluster has in common");
+  config->fallthrough();
+  config->require_subcommand(1);
+  add_verb(*config, "show", "Print the document", command, Verb::config_show);
+  CLI::App* set =
+      add_verb(*config, "set", "Replace the document by a file's text", command, Verb::config_set);
+  set->add_option("file", command.file, "Its path")->required();
+  set->add_option("--follows", command.follows,
+                  "The version that the file was made from: refused if there is a newer one")
+      ->check(CLI::NonNegativeNumber);
+}
+
 }  // namespace
 
 CLI::App* add_quorum_commands(CLI::App& program, QuorumCommand& command) {
@@ -69,6 +83,7 @@ CLI::App* add_quorum_commands(CLI::App& program, QuorumCommand& command) {
       ->add_flag("--although-heard", command.heard_too,
                  "Also while others are heard, which will never again be part of the cluster");
   add_fence_verbs(*noun, command);
+  add_config_verbs(*noun, command);
   CLI::App* witness = noun->add_subcommand("witness", "The small disk that votes");
   witness->fallthrough();
   witness->require_subcommand(1);

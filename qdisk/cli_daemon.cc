@@ -3,10 +3,13 @@
 #include <fmt/format.h>
 
 #include <chrono>
+#include <cstring>
 #include <nlohmann/json.hpp>
 
 #include "common/daemon/control_message.h"
+#include "common/daemon/durable_file.h"
 #include "common/daemon/text_table.h"
+#include "qdisk/config_document.h"
 
 namespace holdfast::qdisk {
 namespace {
@@ -193,6 +196,8 @@ json request_of(const QuorumCommand& command) {
       return {{"command", "leave"}, {"user", command.user}};
     case Verb::witness_use:
       return {{"command", "use_witness"}};
+    case Verb::config_show:
+      return {{"command", "get_configuration"}};
     default:
       return {{"command", "status"}};
   }
@@ -229,6 +234,8 @@ std::string shown(const QuorumCommand& command, const json& answer) {
       return describe_fence(command, answer);
     case Verb::forget:
       return fmt::format("{} is not waited for any more.\n", command.user);
+    case Verb::config_show:
+      return daemon::string_member(answer, "document").value_or("");
     case Verb::witness_use:
       return "This witness is the cluster's from now on: `holdfast quorum status`.\n";
     case Verb::votes:
@@ -276,9 +283,49 @@ Outcome fence(const QuorumCommand& command, const daemon::Exchange& exchange) {
   }
 }
 
+// The daemon's answer to one request, or how the command ends.
+std::expected<json, Outcome> answer_to(const QuorumCommand& command,
+                                       const daemon::Exchange& exchange, const json& request) {
+  const auto line = exchange(command.socket, daemon::to_line(request));
+  if (!line) return std::unexpected(failure(command, {line.error()}, kExitUsage));
+  auto answer = daemon::parse_line(*line);
+  if (!answer || !answer->contains("ok")) return std::unexpected(not_understood(command));
+  if (flag(*answer, "ok")) return std::move(*answer);
+  return std::unexpected(
+      failure(command, daemon::strings_member(*answer, "problems"), kExitRefused));
+}
+
+Outcome set_config(const QuorumCommand& command, const daemon::Exchange& exchange) {
+  const auto bytes = daemon::read_file(command.file, kMaxDocumentBytes);
+  if (!bytes) {
+    return failure(command, {fmt::format("{}: {}", command.file, std::strerror(bytes.error()))},
+                   kExitRefused);
+  }
+  auto follows = static_cast<uint64_t>(command.follows);
+  if (command.follows < 0) {
+    const auto now = answer_to(command, exchange, {{"command", "get_configuration"}});
+    if (!now) return now.error();
+    follows = daemon::number_member(*now, "version").value_or(0);
+  }
+  const std::string text(base::as_text(*bytes));
+  auto answer =
+      answer_to(command, exchange,
+                {{"command", "set_configuration"}, {"document", text}, {"follows", follows}});
+  // The daemon gives up by itself, and says what was missing.
+  while (answer && daemon::string_member(*answer, "state") == "pending") {
+    answer = answer_to(command, exchange,
+                       {{"command", "look_at_configuration"}, {"version", follows + 1}});
+  }
+  if (!answer) return answer.error();
+  return {.status = kExitOk,
+          .out = command.json ? daemon::to_line(*answer)
+                              : fmt::format("Version {} counts from now on.\n", follows + 1)};
+}
+
 }  // namespace
 
 Outcome run_with_daemon(const QuorumCommand& command, const daemon::Exchange& exchange) {
+  if (command.verb == Verb::config_set) return set_config(command, exchange);
   if (command.verb == Verb::fence) return fence(command, exchange);
   const auto line = exchange(command.socket, daemon::to_line(request_of(command)));
   if (!line) return failure(command, {line.error()}, kExitUsage);

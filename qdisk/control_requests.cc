@@ -113,6 +113,12 @@ void Control::carry_out(const std::string& request, Reply reply) {
   }
   if (*command == "attend") return attend(*parsed, std::move(reply));
   if (*command == "fence") return fence(*parsed, std::move(reply));
+  if (*command == "get_configuration") return get_configuration(std::move(reply));
+  if (*command == "set_configuration") return set_configuration(*parsed, std::move(reply));
+  if (*command == "look_at_configuration") {
+    return look_at_proposal(daemon::number_member(*parsed, "version").value_or(0),
+                            std::move(reply));
+  }
   if (*command == "use_witness") return answer_done(std::move(reply))(node_.use_witness());
   if (*command == "leave") {
     return answer_done(std::move(reply))(
@@ -159,6 +165,49 @@ void Control::fence(const json& request, Reply reply) {
         life = fence->incarnation;
         if (!last && fence->answer.state == FenceAnswer::State::pending) return std::nullopt;
         return ok(to_json(*fence));
+      },
+      std::move(reply));
+}
+
+// The document as text: bytes that are no UTF-8 are none of an administrator's.
+void Control::get_configuration(Reply reply) {
+  const NodeConfiguration* const configuration = node_.configuration();
+  if (configuration == nullptr) return refuse(std::move(reply), "this node is about to begin");
+  const ConfigStore& store = configuration->store();
+  if (const std::string missing = store.missing(); !missing.empty()) {
+    return refuse(std::move(reply), missing);
+  }
+  const ConfigDocument* const document = store.document();
+  json made = {{"version", store.version()}};
+  if (document != nullptr) made["document"] = document->bytes;
+  answer(std::move(reply), std::move(made));
+}
+
+// `follows`: the version that the writer has seen; what was decided since is not written over.
+void Control::set_configuration(const json& request, Reply reply) {
+  NodeConfiguration* const configuration = node_.configuration();
+  if (configuration == nullptr) return refuse(std::move(reply), "this node is about to begin");
+  auto document = daemon::string_member(request, "document");
+  const auto follows = daemon::number_member(request, "follows");
+  if (!document || !follows) {
+    return refuse(std::move(reply), "`document` is a text, and `follows` a version");
+  }
+  if (const auto proposed = configuration->propose(std::move(*document), *follows); !proposed) {
+    return refuse(std::move(reply), proposed.error());
+  }
+  look_at_proposal(*follows + 1, std::move(reply));
+}
+
+// It takes longer than an answer may when a node is missing: to be asked again while it is pending.
+void Control::look_at_proposal(uint64_t version, Reply reply) {
+  wait(
+      [this, version](bool last) noexcept -> std::optional<json> {
+        const NodeConfiguration* const now = node_.configuration();
+        if (now == nullptr) return refusal("this life of the node has ended meanwhile");
+        const NodeConfiguration::Outcome outcome = now->look(version);
+        if (!outcome.failure.empty()) return refusal(outcome.failure);
+        if (!outcome.decided && !last) return std::nullopt;
+        return ok({{"version", version}, {"state", outcome.decided ? "decided" : "pending"}});
       },
       std::move(reply));
 }

@@ -42,6 +42,9 @@ class Control {
   void carry_out(const std::string& request, Reply reply);
   void attend(const nlohmann::json& request, Reply reply);
   void fence(const nlohmann::json& request, Reply reply);
+  void get_configuration(Reply reply);
+  void set_configuration(const nlohmann::json& request, Reply reply);
+  void look_at_proposal(uint64_t version, Reply reply);
   void wait(Look look, Reply reply);
   void look_at_waiting() noexcept;
   QuorumStatus status();

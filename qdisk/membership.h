@@ -153,6 +153,8 @@ class Membership {
   bool contradicted() const { return contradicted_; }
   // When this node has learnt the present decision.
   io::Instant learnt_at() const { return learnt_at_; }
+  // Members that are heard as the life that is a member, and this node if it is one.
+  NodeSet live_members(io::Instant now) const;
   // It has been read lately.
   bool reaches_witness(io::Instant now) const;
   // The watchdog may be petted, and something be started that must end with the lease. Not in the
@@ -185,7 +187,6 @@ class Membership {
   std::optional<Proposal> proposal(io::Instant now) const;
   std::optional<Proposal> founding(io::Instant now) const;
   Situation situation(io::Instant now) const;
-  NodeSet live_members(io::Instant now) const;
   NodeSet leaving(io::Instant now) const;
   NodeSet staying(io::Instant now, NodeSet live, int& rank) const;
   std::array<Candidate, kMaxNodes> weights(io::Instant now) const;

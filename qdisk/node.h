@@ -31,6 +31,8 @@ class NodeListener {
   virtual void on_decision(const Decision& decision) = 0;
   // Nothing more comes: this life is over. Whatever runs by its right must end.
   virtual void on_evicted() = 0;
+  // Of another node, about the configuration document.
+  virtual void on_config(NodeId /*from*/, const ConfigMessage& /*message*/) {}
 };
 
 struct NodeOptions {
@@ -76,6 +78,14 @@ class Node final : private Transport::Receiver {
   void start();
   void quiesced(Epoch epoch);
   base::Result<> ask(const Change& change) { return membership_.ask(change); }
+  void forget(const Change& change) {
+    if (membership_.asked() == change) membership_.forget_change();
+  }
+  // The configured witness is the one that the decision names, and this life may write there.
+  bool uses_witness() const {
+    return witness_open_ && witness_device_->claimed && superblock_ &&
+           superblock_->witness == membership_.decision().witness;
+  }
   void set_watchdog(WatchdogKind watchdog) { membership_.set_watchdog(watchdog); }
   // The host of this life, which is no member, has been switched off.
   void switched_off(const Life& life) { membership_.on_switched_off(life, services_.loop.now()); }
@@ -113,6 +123,9 @@ class Node final : private Transport::Receiver {
   void on_heartbeat(size_t network, const Heartbeat& heartbeat) override;
   void on_request(const Request& request) override;
   void on_reply(NodeId from, const Reply& reply) override;
+  void on_config(NodeId from, const ConfigMessage& message) override {
+    services_.listener.on_config(from, message);
+  }
 
   void on_tick() noexcept;
   void take(Effects effects);

@@ -156,13 +156,26 @@ void NodeService::run(const NodeRecord& record) {
                             .listener = *this},
                            options, devices_);
   if (!node) return refuse_to_begin(node.error().what);
+  auto configuration =
+      NodeConfiguration::create({.loop = services_.loop,
+                                 .files = services_.files,
+                                 .transport = services_.transport,
+                                 .node = **node},
+                                {.self = self,
+                                 .cluster = config_.cluster,
+                                 .state_dir = config_.state_dir,
+                                 .io_limit = config_.timers.disk_io_to},
+                                witness() == nullptr ? nullptr : witness()->device);
+  if (!configuration) return refuse_to_begin(configuration.error().what);
   node_ = std::move(*node);
+  configuration_ = std::move(*configuration);
   LOG_INFO(kLog, "life begins: node={} incarnation={} epoch={} key=0x{:016x}", config_.node,
            life.incarnation, count_of(record.acceptor.decided.epoch),
            options.membership.reservation_key);
   phase_ = Phase::running;
   problem_.clear();
   node_->start();
+  configuration_->start();
   if (running_) std::exchange(running_, nullptr)();
   services_.loop.start(timer_, node_->membership().tick_length());
 }
@@ -232,6 +245,7 @@ void NodeService::on_decision(const Decision& decision) {
            generation_of(decision.epoch), count_of(decision.epoch), decision.members().bits(),
            decision.voters.bits(), decision.witness_votes, decision.forced ? " forced" : "");
   publish();
+  configuration_->on_decision(decision);
   // Its state was lost, and what it knows to be its number is that of an earlier life, or none: the
   // others would take what it says for old.
   const Incarnation known = decision.incarnations[config_.self().id];
@@ -304,13 +318,23 @@ void NodeService::end_life(io::Task then) {
   refuse_to_create("this node is ending, or begins anew: try again when it runs");
   disarm_watchdog();
   services_.loop.stop(timer_);
-  node_->close([this, weak = std::weak_ptr(self_), then = std::move(then)]() mutable noexcept {
-    services_.loop.post([this, weak, then = std::move(then)]() mutable noexcept {
-      if (weak.expired()) return;
-      node_.reset();
-      store_.reset();
-      directory_.reset();
-      then();
+  close_node([this, then = std::move(then)]() mutable noexcept {
+    directory_.reset();
+    then();
+  });
+}
+
+// Node and configuration, each after what it has under way.
+void NodeService::close_node(io::Task then) {
+  configuration_->close([this, then = std::move(then)]() mutable noexcept {
+    node_->close([this, weak = std::weak_ptr(self_), then = std::move(then)]() mutable noexcept {
+      services_.loop.post([this, weak, then = std::move(then)]() mutable noexcept {
+        if (weak.expired()) return;
+        configuration_.reset();
+        node_.reset();
+        store_.reset();
+        then();
+      });
     });
   });
 }
@@ -343,6 +367,12 @@ void NodeService::finish_stop() {
 
 QuorumStatus NodeService::status() const {
   QuorumStatus out = status_of(config_, node_.get(), services_.loop.now(), problem_);
+  if (configuration_ != nullptr) {
+    for (const std::string& problem :
+         {configuration_->store().missing(), configuration_->store().problem()}) {
+      if (!problem.empty()) out.problems.push_back(problem);
+    }
+  }
   for (const LeaseUser& user : users_.all()) {
     if (!user.name.empty()) out.users.push_back(user);
   }

@@ -16,6 +16,7 @@
 #include "qdisk/fence_request.h"
 #include "qdisk/lease_page.h"
 #include "qdisk/node.h"
+#include "qdisk/node_configuration.h"
 #include "qdisk/quorum_status.h"
 #include "qdisk/state_file.h"
 #include "qdisk/watchdog.h"
@@ -80,6 +81,8 @@ class NodeService final : private NodeListener {
   // `incarnation`: of the life that is meant; 0: the one that is a member, or was last.
   std::expected<Fence, std::string> fence(const std::string& node, Incarnation incarnation,
                                           bool strict);
+  // Null: between two lives.
+  NodeConfiguration* configuration() const { return configuration_.get(); }
   // Called when a decision is learnt and with each tick.
   void on_change(std::move_only_function<void() noexcept> changed) {
     changed_ = std::move(changed);
@@ -110,6 +113,9 @@ class NodeService final : private NodeListener {
 
   void on_decision(const Decision& decision) override;
   void on_evicted() override;
+  void on_config(NodeId from, const ConfigMessage& message) override {
+    if (configuration_ != nullptr) configuration_->on_message(from, message);
+  }
 
   void begin();
   void look(io::Task then);
@@ -122,6 +128,7 @@ class NodeService final : private NodeListener {
   void tell_quiesced();
   void switch_off(const Life& life);
   void end_life(io::Task then);
+  void close_node(io::Task then);
   void begin_next(const char* why);
   void refuse_to_begin(std::string why);
   void try_create();
@@ -160,6 +167,7 @@ class NodeService final : private NodeListener {
   std::shared_ptr<StateDirectory> directory_;
   std::unique_ptr<StateFile> store_;
   std::unique_ptr<Node> node_;
+  std::unique_ptr<NodeConfiguration> configuration_;
   bool evicted_ = false;  // the life before
   Incarnation seen_ = 0;  // a later life of this node than the present one
   std::string problem_;

@@ -112,17 +112,11 @@ void NodeService::create_now() {
   creating_.reset();
   phase_ = Phase::ending;
   services_.loop.stop(timer_);
-  node_->close([this, weak = std::weak_ptr(self_), done = std::move(done)]() mutable noexcept {
-    services_.loop.post([this, weak, done = std::move(done)]() mutable noexcept {
-      if (!weak.expired()) found(std::move(done));
-    });
-  });
+  close_node([this, done = std::move(done)]() mutable noexcept { found(std::move(done)); });
 }
 
 // In the same life: it has promised nothing to anybody.
 void NodeService::found(Done done) {
-  node_.reset();
-  store_.reset();
   NodeRecord record = directory_->opened();
   record.acceptor.decided = first_decision(config_, sight_);
   record.fenced = record.acceptor.decided.epoch;  // nobody has been a member before
