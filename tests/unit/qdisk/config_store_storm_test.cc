@@ -24,7 +24,15 @@ class Storm {
   void calm() {
     scene_.witness_fails = false;
     scene_.decides = true;
+    // Without a witness, which is damaged at will, any majority must be enough.
+    NodeSet gone;
+    while (count_ % 2 != 0 && static_cast<size_t>(gone.count()) < count_ / 2) gone.add(any());
+    for (const NodeId id : gone) {
+      if (scene_.node(id).running) scene_.kill(id);
+    }
     for (NodeId id = 0; id < count_; ++id) {
+      if (gone.has(id)) continue;
+      by_ = id;
       scene_.node(id).disk.full = false;
       cut_[id] = false;
       scene_.isolate(id, false);
@@ -34,6 +42,7 @@ class Storm {
     scene_.tell();
     scene_.run(45s);  // with what is held back, and the healing
     for (NodeId id = 0; id < count_; ++id) {
+      if (gone.has(id)) continue;
       EXPECT_EQ(scene_.store(id).missing(), "");
       EXPECT_EQ(scene_.store(id).version(), scene_.decision.config.version);
     }
@@ -41,7 +50,7 @@ class Storm {
     if (count_ % 2 == 0 && scene_.decision.config.version > 0) {
       EXPECT_TRUE(on_witness()) << "it was not healed";
     }
-    EXPECT_GT(scene_.set("after the storm").version, 0U);
+    EXPECT_GT(scene_.set("after the storm", by_).version, 0U);
   }
   uint64_t version() const { return scene_.decision.config.version; }
 
@@ -128,6 +137,7 @@ class Storm {
   const size_t count_;
   ConfigScene scene_;
   std::vector<bool> cut_;
+  NodeId by_ = 0;
 };
 
 TEST(ConfigStoreStorm, WhatIsDecidedIsUsedAndNeverLost) {
