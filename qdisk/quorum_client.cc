@@ -7,7 +7,6 @@
 #include <utility>
 
 #include "common/daemon/control_message.h"
-#include "common/daemon/edge_thread.h"
 
 namespace holdfast::qdisk {
 
@@ -65,165 +64,134 @@ std::expected<QuorumClient::View, std::string> read_view(const json& answer) {
 
 }  // namespace
 
-// What the thread knows.
-struct QuorumClient::Attendance {
-  std::optional<View> view;
-  bool unreachable = false;
-};
-
 QuorumClient::QuorumClient(io::Loop& loop, Options options, Listener& listener)
-    : loop_(loop), options_(std::move(options)), listener_(listener) {
-  worker_ = daemon::start_edge_thread("quorum-ask", [this] { work(); });
-}
+    : loop_(loop), options_(std::move(options)), listener_(listener) {}
 
 QuorumClient::~QuorumClient() {
-  {
-    const std::lock_guard lock(mutex_);
-    stopping_ = true;
-  }
-  changed_.notify_all();
-  if (attendance_.joinable()) attendance_.join();
-  worker_.join();
+  loop_.stop(attend_timer_);
+  loop_.stop(retry_timer_);
 }
 
-// Nobody is there any more once the client has gone.
-void QuorumClient::post(io::Task task) {
-  loop_.post([weak = std::weak_ptr(self_), task = std::move(task)]() mutable noexcept {
-    if (!weak.expired()) task();
+// False: too much waits already.
+bool QuorumClient::ask(daemon::FileWorker& worker, const std::string& request,
+                       std::move_only_function<void(const Line&) noexcept> answered) {
+  return worker.submit([&loop = loop_, weak = std::weak_ptr(self_), exchange = options_.exchange,
+                        socket = options_.socket, request,
+                        answered = std::move(answered)]() mutable noexcept {
+    loop.post([weak, line = exchange(socket, request),
+               answered = std::move(answered)]() mutable noexcept {
+      if (!weak.expired()) answered(line);
+    });
   });
 }
 
 // --- what has been decided ---
 
-void QuorumClient::start() {
-  ASSERT(!attendance_.joinable());
-  attendance_ = daemon::start_edge_thread("quorum-attend", [this] { attend(); });
-}
+void QuorumClient::start() { loop_.start(attend_timer_, io::Duration::zero()); }
 
 void QuorumClient::quiesced(Epoch epoch) {
-  {
-    const std::lock_guard lock(mutex_);
-    quiesced_ = std::max(quiesced_, epoch);
-  }
-  changed_.notify_all();
+  quiesced_ = std::max(quiesced_, epoch);
+  if (!attending_) loop_.start(attend_timer_, io::Duration::zero());
 }
 
-void QuorumClient::take_view(const std::string& line, Attendance& known) {
+void QuorumClient::attend() noexcept {
+  if (attending_) return;
+  told_ = quiesced_;
+  json request = {{"command", "attend"}, {"user", options_.name}, {"quiesced", told_}};
+  if (view_) {
+    request["epoch"] = view_->epoch;
+    request["fenced"] = view_->fenced;
+  }
+  attending_ = true;
+  const bool asked = ask(attendance_, daemon::to_line(request),
+                         [this](const Line& line) noexcept { on_attended(line); });
+  ASSERT(asked);  // one at a time
+}
+
+// The quorum daemon waits for news before it answers; not where it is still to be told something.
+void QuorumClient::on_attended(const Line& line) {
+  attending_ = false;
+  const auto why = take_view(line);
+  const bool first = why && !std::exchange(unreachable_, true);
+  if (!why) unreachable_ = false;
+  const bool all_told = told_ == quiesced_ && (!view_ || quiesced_ >= view_->epoch);
+  const bool pause = why || (!all_told && told_ == quiesced_);
+  loop_.start(attend_timer_, pause ? kRetry : kLeast);
+  if (first) listener_.on_unreachable(*why);
+}
+
+// Nothing, or why there is none.
+std::optional<std::string> QuorumClient::take_view(const Line& line) {
   const auto answer = accepted(line);
-  const auto view = answer ? read_view(*answer) : std::unexpected(answer.error());
-  if (!view) {
-    if (std::exchange(known.unreachable, true)) return;
-    return post([this, why = view.error()]() noexcept { listener_.on_unreachable(why); });
-  }
-  known.unreachable = false;
+  if (!answer) return answer.error();
+  const auto view = read_view(*answer);
+  if (!view) return view.error();
   // Between two of its lives the daemon knows nothing: what it said before stays true.
-  if (view->epoch == 0 || known.view == *view) return;
-  known.view = *view;
-  post([this, view = *view]() noexcept { listener_.on_view(view); });
-}
-
-void QuorumClient::attend() {
-  Attendance known;
-  std::unique_lock lock(mutex_);
-  while (!stopping_) {
-    const Epoch told = quiesced_;
-    json request = {{"command", "attend"}, {"user", options_.name}, {"quiesced", told}};
-    if (known.view) {
-      request["epoch"] = known.view->epoch;
-      request["fenced"] = known.view->fenced;
-    }
-    lock.unlock();
-    const auto line = options_.exchange(options_.socket, daemon::to_line(request));
-    const bool failed = !line || known.unreachable;
-    take_view(line ? *line : daemon::to_line(daemon::refusal({line.error()})), known);
-    lock.lock();
-    const bool waits = failed || known.unreachable || (known.view && quiesced_ < known.view->epoch);
-    changed_.wait_for(lock, waits ? kRetry : kLeast,
-                      [&] { return stopping_ || quiesced_ != told; });
-  }
+  if (view->epoch == 0 || view_ == *view) return std::nullopt;
+  view_ = *view;
+  listener_.on_view(*view);
+  return std::nullopt;
 }
 
 // --- what this daemon asks for ---
 
-void QuorumClient::submit(Job job, io::Task refused) {
-  {
-    const std::lock_guard lock(mutex_);
-    if (jobs_.size() < kMaxJobs) {
-      jobs_.push_back(std::move(job));
-      refused = nullptr;
-    }
-  }
-  changed_.notify_all();
-  if (refused) post(std::move(refused));
+void QuorumClient::run(std::shared_ptr<Job> job) {
+  const bool asked = ask(requests_, job->request, [this, job](const Line& line) noexcept {
+    if (job->take(line)) return;
+    if (line) return run(job);
+    retries_.push_back(job);
+    loop_.start(retry_timer_, kRetry);
+  });
+  if (asked) return;
+  loop_.post([job]() noexcept {
+    (void)job->take(daemon::to_line(daemon::refusal({"too many requests wait already"})));
+  });
 }
 
-void QuorumClient::work() {
-  std::unique_lock lock(mutex_);
-  for (;;) {
-    changed_.wait(lock, [this] { return stopping_ || !jobs_.empty(); });
-    if (stopping_) return;
-    std::list<Job> job;
-    job.splice(job.begin(), jobs_, jobs_.begin());
-    lock.unlock();
-    const auto line = options_.exchange(options_.socket, job.front().request);
-    auto done = job.front().take(line);
-    if (done) post(std::move(*done));
-    lock.lock();
-    if (done) continue;
-    jobs_.splice(jobs_.end(), job);
-    if (!line) changed_.wait_for(lock, kRetry, [this] { return stopping_; });
-  }
+void QuorumClient::on_retry() noexcept {
+  for (std::shared_ptr<Job>& job : std::exchange(retries_, {})) run(std::move(job));
 }
 
-void QuorumClient::submit_simple(std::string request, Done done) {
+void QuorumClient::run_simple(const std::string& request, Done done) {
   auto shared = std::make_shared<Done>(std::move(done));
-  const auto take = [shared](const std::expected<std::string, std::string>& line) {
-    const auto answer = accepted(line);
-    return std::optional<io::Task>([shared, answer]() noexcept {
-      if (answer) return (*shared)({});
-      (*shared)(std::unexpected(answer.error()));
-    });
-  };
-  submit({.request = std::move(request), .take = take},
-         [shared]() noexcept { (*shared)(std::unexpected("too many requests wait already")); });
+  run(std::make_shared<Job>(Job{.request = request, .take = [shared](const Line& line) {
+                                  const auto answer = accepted(line);
+                                  (*shared)(answer ? std::expected<void, std::string>()
+                                                   : std::unexpected(answer.error()));
+                                  return true;
+                                }}));
 }
 
 void QuorumClient::set_runs(bool runs, Done done) {
-  json request = {{"command", "attend"}, {"user", options_.name}, {"runs", runs}};
-  submit_simple(daemon::to_line(request), std::move(done));
+  const json request = {{"command", "attend"}, {"user", options_.name}, {"runs", runs}};
+  run_simple(daemon::to_line(request), std::move(done));
 }
 
 void QuorumClient::leave(Done done) {
-  submit_simple(daemon::to_line({{"command", "leave"}, {"user", options_.name}}), std::move(done));
+  run_simple(daemon::to_line({{"command", "leave"}, {"user", options_.name}}), std::move(done));
 }
 
 void QuorumClient::fence(const std::string& node, Incarnation incarnation, bool strict,
                          io::Duration limit, Fenced done) {
   auto shared = std::make_shared<Fenced>(std::move(done));
-  const auto answer_with = [shared](FenceResult result) {
-    return std::optional<io::Task>([shared, result]() noexcept { (*shared)(result); });
-  };
-  const auto until = std::chrono::steady_clock::now() + limit;
-  const auto take =
-      [answer_with,
-       until](const std::expected<std::string, std::string>& line) -> std::optional<io::Task> {
+  const auto take = [this, shared, until = loop_.now() + limit](const Line& line) {
     const auto answer = accepted(line);
     const std::string state = answer ? string_member(*answer, "state").value_or("") : "";
     if (state == "drained" || state == "timed") {
-      return answer_with(
+      (*shared)(
           {.state = state == "timed" ? FenceResult::State::timed : FenceResult::State::drained,
            .lab = flag(*answer, "lab")});
+      return true;
     }
-    std::string why = answer ? string_member(*answer, "why").value_or(kStrange) : answer.error();
     // A daemon that is being restarted is asked again.
     const bool over = line && (!answer || state != "pending");
-    if (over || std::chrono::steady_clock::now() >= until) return answer_with({.why = why});
-    return std::nullopt;
+    if (!over && loop_.now() < until) return false;
+    (*shared)({.why = answer ? string_member(*answer, "why").value_or(kStrange) : answer.error()});
+    return true;
   };
   const json request = {
       {"command", "fence"}, {"node", node}, {"incarnation", incarnation}, {"strict", strict}};
-  submit({.request = daemon::to_line(request), .take = take},
-         [shared]() noexcept { (*shared)({.why = "too many requests wait already"}); });
+  run(std::make_shared<Job>(Job{.request = daemon::to_line(request), .take = take}));
 }
 
 }  // namespace holdfast::qdisk

@@ -3,20 +3,19 @@
 // dropped of former members, and asks for fences. Whether the lease is valid it sees itself, before
 // each I/O: lease_page.h. docs/qdisk-protocol.md, "What other daemons know".
 //
-// Owner: the daemon; one loop's. What waits for the quorum daemon are two threads of its own. When
+// Owner: the daemon; one loop's. What waits for the quorum daemon are threads of their own. When
 // the quorum daemon is restarted it goes on by itself.
 
 #include <array>
-#include <condition_variable>
+#include <expected>
 #include <functional>
-#include <list>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <string>
-#include <thread>
+#include <vector>
 
 #include "common/daemon/control_client.h"
+#include "common/daemon/file_worker.h"
 #include "common/io/loop.h"
 #include "qdisk/decision.h"
 
@@ -45,8 +44,8 @@ class QuorumClient {
   struct Options {
     std::string name;  // of this daemon: "csvfsd"
     std::string socket = "/run/holdfast/qdiskd.sock";
-    daemon::Exchange exchange;  // control_exchange("holdfast-qdiskd", ...), whose deadline bounds
-                                // how long the end of this object may take
+    daemon::Exchange exchange;  // control_exchange("holdfast-qdiskd", ...); from other threads,
+                                // also after this object has gone
   };
   struct FenceResult {
     enum class State : uint8_t { drained, timed, failed };
@@ -76,37 +75,40 @@ class QuorumClient {
   void fence(const std::string& node, Incarnation incarnation, bool strict, io::Duration limit,
              Fenced done);
 
-  // As many requests may wait; more are answered with an error.
-  static constexpr size_t kMaxJobs = 64;
-
  private:
-  // From an answer to what it means; nothing: it is to be asked again, later in turn.
+  using Line = std::expected<std::string, std::string>;
   struct Job {
     std::string request;
-    std::function<std::optional<io::Task>(std::expected<std::string, std::string>)> take;
+    std::function<bool(const Line&)> take;  // false: it is to be asked again
   };
-  struct Attendance;
 
-  void post(io::Task task);
-  void submit(Job job, io::Task refused);
-  void submit_simple(std::string request, Done done);
-  void attend();
-  void work();
-  void take_view(const std::string& line, Attendance& known);
+  bool ask(daemon::FileWorker& worker, const std::string& request,
+           std::move_only_function<void(const Line&) noexcept> answered);
+  void attend() noexcept;
+  void on_attended(const Line& line);
+  std::optional<std::string> take_view(const Line& line);
+  void run(std::shared_ptr<Job> job);
+  void run_simple(const std::string& request, Done done);
+  void on_retry() noexcept;
 
   io::Loop& loop_;
   const Options options_;
   Listener& listener_;
-  std::shared_ptr<QuorumClient*> self_ = std::make_shared<QuorumClient*>(this);
 
-  std::mutex mutex_;  // of all below
-  std::condition_variable changed_;
-  bool stopping_ = false;
   Epoch quiesced_ = 0;
-  std::list<Job> jobs_;
+  Epoch told_ = 0;
+  std::optional<View> view_;
+  bool attending_ = false;  // a request is under way
+  bool unreachable_ = false;
+  std::vector<std::shared_ptr<Job>> retries_;
 
-  std::thread attendance_;
-  std::thread worker_;
+  // One waits for news, the other for what was asked for.
+  daemon::FileWorker attendance_;
+  daemon::FileWorker requests_;
+  io::TimerOf<QuorumClient, &QuorumClient::attend> attend_timer_{*this};
+  io::TimerOf<QuorumClient, &QuorumClient::on_retry> retry_timer_{*this};
+  // Ends with this: what is answered later finds nobody.
+  std::shared_ptr<QuorumClient*> self_ = std::make_shared<QuorumClient*>(this);
 };
 
 }  // namespace holdfast::qdisk

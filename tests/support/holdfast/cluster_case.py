@@ -57,12 +57,14 @@ class ClusterCase(case.TestCase):
         return cluster
 
     def san_cluster(self, names, **config):
-        target = self.target(start=False, disks=[Disk("witness"), Disk("volume1"), Disk("other")])
+        target = self.target(start=False, disks=[
+            Disk("witness"), Disk("volume1"), Disk("other"), Disk("witness2")])
         target.portal_groups = {1: [self.net.address(STORE, san) for san in SAN_NETWORKS]}
         target.port = 3260
         target.program = self.net.inside(STORE, target.program)
         target.rewrite()
         uuid = format_witness(target.directory / "witness.img")
+        format_witness(target.directory / "witness2.img", uuid=uuid)  # to take its place
         target.start()
         self.san = San(target, [f"{self.net.address(STORE, san)}:3260" for san in SAN_NETWORKS],
                        [[self.net.address(name, san) for san in SAN_NETWORKS] for name in names])

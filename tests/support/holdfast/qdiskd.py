@@ -26,14 +26,16 @@ from .target import toml
 CLUSTER = "lab"
 
 
-def format_witness(path, size=64 << 20, profile="lan-fast"):
-    """Makes a file of this size the witness; the cluster's uuid."""
+def format_witness(path, size=64 << 20, profile="lan-fast", uuid=None):
+    """Makes a file of this size the witness, of a new cluster or the one with this uuid; the
+    cluster's uuid."""
     path = pathlib.Path(path)
     if not path.exists():
         with open(path, "wb") as file:
             file.truncate(size)
     made = run([paths.program("holdfast"), "quorum", "witness", "format", path, "--cluster",
-                CLUSTER, "--profile", profile, "--json"])
+                CLUSTER, "--profile", profile, "--json",
+                *(["--cluster-uuid", uuid] if uuid else [])])
     return json.loads(made.stdout)["superblock"]["cluster"]
 
 
@@ -56,12 +58,12 @@ class San:
     def __init__(self, target, portals, sources):
         self.target, self.portals, self.sources = target, portals, sources
 
-    def device_tables(self, host) -> list:
+    def device_tables(self, host, names) -> list:
         portals = [{"address": portal, "source": source}
                    for portal, source in zip(self.portals, self.sources[host])]
         lines = []
         for lun, disk in enumerate(self.target.disks):
-            if not disk.name.startswith(("witness", "volume")):
+            if disk.name not in names:
                 continue
             lines += ["[[device]]", f"name = {toml(disk.name)}",
                       f"target = {toml(self.target.targets[0].name)}", f"lun = {lun}",
@@ -120,7 +122,7 @@ class Qdiskd(Daemon):
             lines += ["[[volume]]", f"name = {toml(f'Volume{number + 1}')}", f"number = {number}",
                       f"{kind} = {toml(volume)}"]
         if self.cluster.san is not None:
-            lines += self.cluster.san.device_tables(self.number)
+            lines += self.cluster.san.device_tables(self.number, [self.witness, *self.volumes])
         return "\n".join(lines) + "\n" + self.extra
 
     def rewrite(self):
