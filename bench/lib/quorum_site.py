@@ -31,11 +31,14 @@ class Asker:
         self._socket.setblocking(False)
         self._said, self._asked = b"", False
 
-    def status(self):
-        """What it has answered since the last look, and asks again; None: nothing yet."""
+    def ask(self):
         if not self._asked:
             self._socket.send(b'{"command": "status"}\n')
             self._asked = True
+
+    def answer(self):
+        """The status that was asked for; None: it has not come yet."""
+        if not self._asked:
             return None
         with contextlib.suppress(BlockingIOError):
             part = self._socket.recv(1 << 16)
@@ -44,8 +47,8 @@ class Asker:
             self._said += part
         if not self._said.endswith(b"\n"):
             return None
-        answer, self._said, self._asked = json.loads(self._said), b"", False
-        return answer["status"]
+        said, self._said, self._asked = json.loads(self._said), b"", False
+        return said["status"]
 
     def close(self):
         self._socket.close()
@@ -138,8 +141,16 @@ class Site:
 
     def registered(self, key):
         """The disks on which the key may still write."""
-        return [disk for disk in DISKS
-                if any(int(str(each), 0) == key for each in self.san.registrants(disk))]
+        return [each["disk"] for each in self.san.target.cli.json("reservation", "list")
+                if each["disk"] in DISKS and key in map(self._key, self._registrants(each))]
+
+    @staticmethod
+    def _registrants(listed):
+        return (listed["reservation"] or {}).get("registrants", [])
+
+    @staticmethod
+    def _key(registrant):
+        return int(str(registrant["key"]), 0)
 
     # --- what is done to a host
 

@@ -40,7 +40,7 @@ class Watch:
         self.detected = self.decided = self.fenced = self.taken = self.evicted_in = None
         self.lease = LeaseEnd()
         self.timed = False
-        self.registered = []
+        self.registered = None  # the disks that had the victim's key when another had taken over
         self.lapsed = set()  # survivors that were without a lease at some moment
         self.last = []
 
@@ -56,9 +56,7 @@ class Watch:
             began = now()
             lose(site, site.nodes[self._victim])
             took = now() - began
-            self._wait(began + self._patience(), askers)
-            if self.taken is not None:
-                self.registered = site.registered(key)
+            self._wait(began + self._patience(), askers, key)
         finally:
             for asker in askers:
                 asker.close()
@@ -68,7 +66,7 @@ class Watch:
         times = self._site.timers
         return sum(times[name] for name in ("net_dead", "lease", "takeover", "disk_io_to")) + LOAD_S
 
-    def _wait(self, end, askers):
+    def _wait(self, end, askers, key):
         ask_at = 0.0
         while None in (self.detected, self.taken, self.lease.at):
             at = now()
@@ -78,9 +76,14 @@ class Watch:
                     f"{self.decided}, fenced {self.fenced}, taken over {self.taken}, lease ended "
                     f"{self.lease.at}; pages: {self.last}")
             self._look(at)
-            if self.detected is None and at >= ask_at:
-                ask_at = at + ASK_S
-                self._ask(askers)
+            if self.taken is not None and self.registered is None:
+                self.registered = self._site.registered(key)  # now, and not when the lease ends
+            if self.detected is None:
+                self._hear(askers)
+                if at >= ask_at:
+                    ask_at = at + ASK_S
+                    for asker in askers:
+                        asker.ask()
             time.sleep(LOOK_S)
 
     def _look(self, at):
@@ -103,18 +106,20 @@ class Watch:
             self.taken = first(self.taken, at, view.token and view.coordinator == number)
             self.timed |= view.fenced_timed
 
-    def _ask(self, askers):
+    def _hear(self, askers):
         for asker in askers:
-            status = asker.status()
+            status = asker.answer()
             if status is not None and not any(status["nodes"][self._victim]["networks"]):
                 self.detected = first(self.detected, now(), True)
 
     def _figures(self, began, took):
+        # An answer may come after the decision that it has led to.
+        detected = min(self.detected, self.decided)
         return {
             "victim": self._victim,
-            "detected_s": self.detected - began,
+            "detected_s": detected - began,
             "decided_s": self.decided - began,
-            "decision_s": self.decided - self.detected,
+            "decision_s": self.decided - detected,
             "fenced_s": self.fenced - began,
             "taken_s": self.taken - began,
             "lease_end_s": self.lease.at - began,
