@@ -51,8 +51,8 @@ class Page:
     def read(self):
         """What the daemon wrote last; None: nothing, or it died while it wrote."""
         for _ in range(_TRIES):
+            sequence = self._map[_SEQUENCE]
             data = self._map[:_WORDS.size]
-            sequence = data[_SEQUENCE]
             if sequence[0] % 2 == 0 and self._map[_SEQUENCE] == sequence:
                 return unpack(data)
         return None

@@ -98,6 +98,8 @@ class Cell:
             self._number = number
             figures = self._repeat(site)
             self._record({"figures": figures})
+            if figures["violation"]:
+                self._save_logs(directory, number)
             self._tell(f"detected {figures['detected_s']:6.2f} s, decided "
                        f"{figures['decided_s']:6.2f} s, taken over {figures['taken_s']:6.2f} s; "
                        f"lease ended {figures['lease_end_s']:6.2f} s", number + 1)

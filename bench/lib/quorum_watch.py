@@ -3,7 +3,7 @@
 import time
 
 from bench.lib.lease_page import now
-from bench.lib.quorum_site import DISKS, Asker
+from bench.lib.quorum_site import DISKS, VOLUME, Asker
 
 LOOK_S = 0.005  # at the pages
 ASK_S = 0.025  # a survivor's status, until it has lost sight of the victim
@@ -126,7 +126,9 @@ class Watch:
             "losing_s": took,
             "fenced_timed": self.timed,
             "lease_first": self.lease.at <= self.taken,
-            # Neither had its lease ended, nor had the device removed its key.
-            "violation": self.lease.at > self.taken and bool(self.registered),
+            # Neither had its lease ended, nor had the volume removed its key. On the witness a
+            # node that was fenced registers again: the vote of the majority may depend on it.
+            "violation": self.lease.at > self.taken and VOLUME in self.registered,
+            "registered": self.registered,
             "lapsed": sorted(self.lapsed),
         }
