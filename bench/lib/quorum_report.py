@@ -139,7 +139,8 @@ def markdown(results, faults):
     return "\n".join(lines) + "\n"
 
 
-COLORS = {"detected_s": "#9aa0a6", "taken_s": "#1a73e8", "lease_end_s": "#e8710a"}
+STRIPS = {"detected_s": ("detected", "#9aa0a6"), "taken_s": ("taken over", "#1a73e8"),
+          "lease_end_s": ("its lease ended", "#e8710a")}
 
 
 def svg(results, faults):
@@ -149,8 +150,9 @@ def svg(results, faults):
             for cell in results["cells"]:
                 if (cell["job"], cell["series"]) != (fault.name, profile) or not cell["runs"]:
                     continue
-                lines += [plot.Strip(f"{profile}, {fault.name}: {FIGURES[key]}",
+                lines += [plot.Strip(f"{profile}, {fault.name}: {what}",
                                      [run[key] for run in cell["runs"]], color,
-                                     limits(timers).get(key)) for key, color in COLORS.items()]
+                                     limits(timers).get(key))
+                          for key, (what, color) in STRIPS.items()]
     return plot.strips("From the loss of a node to the takeover of its volume (red: the aim)",
                        plot.subtitle(results), lines, "s")
