@@ -23,8 +23,13 @@ def say(text):
     print(text, file=sys.stderr, flush=True)
 
 
+def end_with_parent(signal_number):
+    """This process gets the signal when its parent ends."""
+    _libc.prctl(_PR_SET_PDEATHSIG, int(signal_number))
+
+
 def _die_with_parent():
-    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    end_with_parent(signal.SIGKILL)
 
 
 def start(command, **options):

@@ -16,7 +16,7 @@ from holdfast.subnets import SUBNETS, Subnets  # noqa: E402
 from holdfast.target import TARGET_NAME, Disk, Target, free_port  # noqa: E402, F401
 
 PORT = 3260
-_OURS = re.compile(r"holdfast-(\d+)-(?:server|host|switch)$")
+_OURS = re.compile(r"holdfast-(\d+)-(?:server|host|switch|store|lan|hv\d+)$")
 
 
 def use(programs):
@@ -30,7 +30,8 @@ def stale(names, exists):
     return [match[0] for match in found if match and not exists(int(match[1]))]
 
 
-def _remove_stale():
+def remove_stale():
+    """Namespaces of killed runs."""
     listed = subprocess.run(["ip", "netns", "list"], capture_output=True, text=True, check=False)
     names = [line.split()[0] for line in listed.stdout.splitlines() if line.split()]
     for name in stale(names, lambda pid: pathlib.Path("/proc", str(pid)).exists()):
@@ -43,7 +44,7 @@ class SanSite:
     def __init__(self, directory, disk, threads=1):
         if os.geteuid() != 0:
             raise OSError("network namespaces need root")
-        _remove_stale()
+        remove_stale()
         directory.mkdir(parents=True)
         self.net = Subnets(directory)
         self.target = Target(directory / "target", disks=[disk], settings={"threads": threads})
