@@ -22,7 +22,8 @@ class Qdiskd(ClusterCase):
                                  (hv4, 'profile = "lan-fast"', 'profile = "default"')):
             node.config_file.write_text(node.config_text().replace(key, other))
         cluster.start()
-        hv1.create()
+        self.assertIn("hv3 is not heard", hv1.cli("create", status=1).stderr)
+        hv1.cli("create", "--although-silent")
         self.members(hv1, ["hv1", "hv2"])
         self.members(hv2, ["hv1", "hv2"])
         for node in (hv3, hv4):
@@ -98,6 +99,23 @@ class Qdiskd(ClusterCase):
         hv2.start()
         hv3.start()
         self.complete(cluster)
+
+    def test_a_lost_state_does_not_lead_to_a_second_cluster(self):
+        cluster = self.cluster(nodes=2)
+        hv1, hv2 = cluster.nodes
+        for node in cluster.nodes:
+            node.kill()
+        (hv1.state_dir / "node").unlink()
+        hv1.start()
+        self.assertIn("hv2 is not heard", hv1.cli("create", status=1).stderr)
+        hv1.cli("create", "--although-silent")  # an operator's mistake
+        self.wait_until(lambda: hv1.quorum(), "a second cluster")
+        hv2.start()
+        for node in cluster.nodes:
+            self.wait_until(lambda node=node: "two clusters were created" in node.why(),
+                            f"{node.name} says so", 20)
+            self.assertTrue(node.running())
+            self.assertEqual(len(node.members()), 1 if node is hv1 else 2, "nothing is mixed")
 
     def test_after_a_power_cut_those_who_remember_begin_again(self):
         cluster = self.cluster()
