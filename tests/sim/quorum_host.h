@@ -22,6 +22,9 @@ struct QuorumSabotage {
   bool sighting = false;           // the time to stop counts from the last sight of the node
   bool short_takeover = false;     // T is too short for L + K + D
   bool pet_blindly = false;        // the watchdog is petted without a look at the lease
+  bool early_preempt = false;      // of a silent member, before its eviction is decided
+  bool give_back = false;          // a host that shuts down unregisters, the holder too
+  bool spare_own_lives = false;    // a new life does not end what its forerunners have under way
   LunSabotage lun;
 };
 
@@ -34,6 +37,11 @@ class QuorumJudge {
   void decided(const qdisk::Decision& decision);
   void opened(const qdisk::Token& token);
   void landed(const qdisk::Token& token);
+  // Of the witness or a volume: a life that is a member is not fenced; nothing lands of one that
+  // is, nor of an earlier life than one that has written there; no ballot block goes back.
+  void preempted(const qdisk::Life& by, const std::optional<qdisk::Life>& victim);
+  void landed_of(size_t lun, const qdisk::Life& life, bool fenced);
+  void ballot_landed(qdisk::NodeId node, const qdisk::BallotBlock& block);
   // Whoever is left out by a decision cannot have a lease, or a confirmation, from after it.
   void leased(const qdisk::Life& life, qdisk::Epoch epoch, std::optional<Duration> until,
               std::optional<Duration> confirmed_at, Duration length);
@@ -55,6 +63,8 @@ class QuorumJudge {
   std::map<qdisk::Epoch, Decided> decided_;
   qdisk::Token opened_{};
   std::optional<qdisk::NodeId> vm_;
+  std::map<std::pair<size_t, qdisk::NodeId>, qdisk::Incarnation> wrote_;  // the latest life
+  std::map<qdisk::NodeId, std::pair<qdisk::Epoch, qdisk::Ballot>> ballots_;
   std::vector<std::string> breaches_;
 };
 
@@ -93,6 +103,9 @@ class QuorumHost {
   // A new life after a boot, or where its state was lost; else only the daemon was restarted.
   void start(bool new_life);
   void kill();  // power off: everything on it ends
+  void shut_down();
+  // Whose a nexus is, at the witness or a volume.
+  static qdisk::Life life_of_nexus(uint64_t nexus);
   void lose_state();
   void pause(Duration time);
   void cut_witness(bool cut);
