@@ -9,6 +9,7 @@
 #include <string>
 
 #include "qdisk/node.h"
+#include "tests/sim/quorum_judge.h"
 #include "tests/sim/shared_lun.h"
 #include "tests/sim/sim_loop.h"
 #include "tests/sim/world.h"
@@ -29,44 +30,6 @@ struct QuorumSabotage {
 };
 
 class QuorumHost;
-
-// What must never be. Owner: the simulation.
-class QuorumJudge {
- public:
-  explicit QuorumJudge(SimWorld& world) : world_(world) {}
-  void decided(const qdisk::Decision& decision);
-  void opened(const qdisk::Token& token);
-  void landed(const qdisk::Token& token);
-  // Of the witness or a volume: a life that is a member is not fenced; nothing lands of one that
-  // is, nor of an earlier life than one that has written there; no ballot block goes back.
-  void preempted(const qdisk::Life& by, const std::optional<qdisk::Life>& victim);
-  void landed_of(size_t lun, const qdisk::Life& life, bool fenced);
-  void ballot_landed(qdisk::NodeId node, const qdisk::BallotBlock& block);
-  // Whoever is left out by a decision cannot have a lease, or a confirmation, from after it.
-  void leased(const qdisk::Life& life, qdisk::Epoch epoch, std::optional<Duration> until,
-              std::optional<Duration> confirmed_at, Duration length);
-  void vm_started(qdisk::NodeId node);
-  void vm_ended(qdisk::NodeId node);
-  void breach(std::string what);
-
-  const qdisk::Decision& newest() const { return decided_.rbegin()->second.value; }
-  bool failed() const { return !breaches_.empty(); }
-  const std::vector<std::string>& breaches() const { return breaches_; }
-  uint64_t writes = 0, epochs = 0, vm_starts = 0, terms = 0;
-
- private:
-  SimWorld& world_;
-  struct Decided {
-    qdisk::Decision value;
-    Duration at;  // when the first node knew it
-  };
-  std::map<qdisk::Epoch, Decided> decided_;
-  qdisk::Token opened_{};
-  std::optional<qdisk::NodeId> vm_;
-  std::map<std::pair<size_t, qdisk::NodeId>, qdisk::Incarnation> wrote_;  // the latest life
-  std::map<qdisk::NodeId, std::pair<qdisk::Epoch, qdisk::Ballot>> ballots_;
-  std::vector<std::string> breaches_;
-};
 
 // All cluster networks: messages may be lost, late, doubled; each direction is cut on its own.
 struct QuorumNet {
@@ -118,6 +81,7 @@ class QuorumHost {
   bool settled() const;  // a member with a lease
   bool works() const;    // coordinates, and its writes land
   const qdisk::Node* node() const;
+  const qdisk::Decision& known() const;  // that it was told of
   std::string describe() const;
 
  private:

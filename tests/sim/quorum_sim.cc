@@ -100,8 +100,10 @@ void QuorumSimulation::format_witness() {
 
 void QuorumSimulation::watch(size_t lun) {
   SharedLun& watched = lun == kWitness ? witness_ : volume_;
-  watched.set_preempted([this](uint64_t by, uint64_t victim_key) {
-    judge_.preempted(QuorumHost::life_of_nexus(by), qdisk::life_of(victim_key, cluster_.uuid));
+  watched.set_preempting([this](uint64_t nexus, uint64_t victim_key) {
+    const qdisk::Life by = QuorumHost::life_of_nexus(nexus);
+    const auto victim = qdisk::life_of(victim_key, cluster_.uuid);
+    if (victim) judge_.preempting(by, *victim, hosts_[by.node]->known());
   });
   watched.set_landed([this, lun, &watched](uint64_t nexus, uint64_t offset, base::Bytes bytes) {
     const qdisk::Life life = QuorumHost::life_of_nexus(nexus);

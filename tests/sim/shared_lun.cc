@@ -303,6 +303,7 @@ void SharedLunDevice::reserve(ReservationType type, Done done) {
 }
 
 void SharedLunDevice::preempt_and_abort(uint64_t victim, ReservationType type, Done done) {
+  if (lun_.preempting_) lun_.preempting_(nexus_, victim);
   auto shared = std::make_shared<Done>(std::move(done));
   const auto reply = [this, shared](base::Result<> result) {
     if (!loop_.alive()) return SimProcess::bury(shared);
@@ -320,7 +321,6 @@ void SharedLunDevice::preempt_and_abort(uint64_t victim, ReservationType type, D
     }
     world_.trace("{}: {} ends {} nexuses of key {:x}", lun_.name_, loop_.name(), removed.size(),
                  victim);
-    if (lun_.preempted_) lun_.preempted_(nexus_, victim);
     for (const uint64_t nexus : removed) lun_.keys_.erase(nexus);
     ++lun_.generation_;
     if (std::ranges::find(removed, lun_.holder_) != removed.end()) {

@@ -38,8 +38,8 @@ class SharedLun {
   using Sector = std::array<uint8_t, kSector>;
   // Told of every write that is accepted, as it lands.
   using Landed = std::function<void(uint64_t nexus, uint64_t offset, base::Bytes bytes)>;
-  // Told of every key that one nexus removes by a preemption, as it does.
-  using Preempted = std::function<void(uint64_t by, uint64_t victim_key)>;
+  // Told of every preemption that a nexus demands, as it does.
+  using Preempting = std::function<void(uint64_t by, uint64_t victim_key)>;
 
   SharedLun(SimWorld& world, std::string name, const SharedLunOptions& options)
       : world_(world), name_(std::move(name)), options_(options) {}
@@ -47,7 +47,7 @@ class SharedLun {
   SharedLunOptions& options() { return options_; }
   const SharedLunOptions& options() const { return options_; }
   void set_landed(Landed landed) { landed_ = std::move(landed); }
-  void set_preempted(Preempted preempted) { preempted_ = std::move(preempted); }
+  void set_preempting(Preempting preempting) { preempting_ = std::move(preempting); }
   // Its key was preempted, the target has answered that, and it has not registered again.
   bool fenced(uint64_t nexus) const { return fenced_.contains(nexus); }
   void restart_target();  // what is under way is executed or lost; without APTPL keys are forgotten
@@ -82,7 +82,7 @@ class SharedLun {
   const std::string name_;
   SharedLunOptions options_;
   Landed landed_;
-  Preempted preempted_;
+  Preempting preempting_;
   std::map<uint64_t, Sector> medium_;  // by number
   std::map<uint64_t, uint64_t> keys_;  // by nexus
   std::set<uint64_t> fenced_;          // nexuses
