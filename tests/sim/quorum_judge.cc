@@ -9,6 +9,7 @@ namespace holdfast::sim {
 using namespace std::chrono_literals;
 using qdisk::Decision;
 using qdisk::NodeId;
+using qdisk::Token;
 
 void QuorumJudge::breach(std::string what) {
   world_.trace("BREACH: {}", what);

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "qdisk/decision.h"
+#include "qdisk/membership.h"
 #include "tests/sim/world.h"
 
 namespace holdfast::sim {
