@@ -13,56 +13,6 @@ using qdisk::Decision;
 using qdisk::NodeId;
 using qdisk::Token;
 
-// --- the judge ---
-
-void QuorumJudge::breach(std::string what) {
-  world_.trace("BREACH: {}", what);
-  breaches_.push_back(std::move(what));
-}
-
-void QuorumJudge::decided(const Decision& decision) {
-  const auto [known, is_new] =
-      decided_.try_emplace(decision.epoch, Decided{decision, world_.now()});
-  if (is_new) ++epochs;
-  if (known->second.value != decision) {
-    breach(fmt::format("two values for epoch {}", qdisk::count_of(decision.epoch)));
-  }
-}
-
-void QuorumJudge::opened(const Token& token) {
-  if (token.term > opened_.term) ++terms;
-  opened_ = std::max(opened_, token);
-}
-
-// By the term: the same coordinator goes on in later epochs.
-void QuorumJudge::landed(const Token& token) {
-  ++writes;
-  if (token.term < opened_.term) {
-    breach(
-        fmt::format("a write of term {} landed after term {} had begun", token.term, opened_.term));
-  }
-}
-
-void QuorumJudge::leased(const qdisk::Life& life, qdisk::Epoch epoch, std::optional<Duration> until,
-                         std::optional<Duration> confirmed_at, Duration length) {
-  for (auto each = decided_.upper_bound(epoch); each != decided_.end(); ++each) {
-    const auto& [value, at] = each->second;
-    if (value.has_member(life.node, life.incarnation)) continue;
-    if (until && *until > at + length + length / 1000) breach("a lease from after an eviction");
-    if (confirmed_at && *confirmed_at > at + 1us) breach("confirmed after an eviction");
-  }
-}
-
-void QuorumJudge::vm_started(NodeId node) {
-  ++vm_starts;
-  if (vm_) breach(fmt::format("the virtual machine runs on node {} and node {}", *vm_, node));
-  vm_ = node;
-}
-
-void QuorumJudge::vm_ended(NodeId node) {
-  if (vm_ == node) vm_.reset();
-}
-
 // --- what runs on a host ---
 
 class HostStack final : public qdisk::NodeListener,
@@ -73,9 +23,9 @@ class HostStack final : public qdisk::NodeListener,
       : host_(host),
         cluster_(host.cluster_),
         loop_(loop),
-        witness_(cluster_.witness, loop, nexus(0), cluster_.sabotage.lun),
-        volume_(cluster_.volume, loop, nexus(1), cluster_.sabotage.lun),
-        data_(cluster_.volume, loop, nexus(2), cluster_.sabotage.lun),
+        witness_(cluster_.witness, loop, nexus(0), lun_sabotage()),
+        volume_(cluster_.volume, loop, nexus(1), lun_sabotage()),
+        data_(cluster_.volume, loop, nexus(2), lun_sabotage()),
         random_(cluster_.world.fork_random()) {}
 
   void start() {
@@ -92,6 +42,7 @@ class HostStack final : public qdisk::NodeListener,
                                 {{.name = "witness", .device = &witness_, .volume = {}},
                                  {.name = "volume", .device = &volume_, .volume = 0}})
                 .value();
+    known_ = host_.stored_.acceptor.decided;
     node_->start();
     loop_.start(timer_, 1ms);
   }
@@ -135,9 +86,11 @@ class HostStack final : public qdisk::NodeListener,
 
   // --- NodeListener ---
   void on_decision(const Decision& decision) override {
+    known_ = decision;
     cluster_.judge.decided(decision);
     cluster_.world.trace("node {}: epoch {} members {:x}", host_.id_,
                          qdisk::count_of(decision.epoch), decision.members().bits());
+    if (decision.volumes[0].coordinator != host_.id_) last_token_ = {};
     // A coordinator that hands over has ended it before.
     if (decision.volumes[0].coordinator != host_.id_ && !cluster_.kills_hang) host_.end_vm();
     node_->quiesced(decision.epoch);
@@ -164,6 +117,7 @@ class HostStack final : public qdisk::NodeListener,
   SharedLunDevice& volume() { return volume_; }
   SharedLunDevice& data() { return data_; }
   bool evicted() const { return evicted_; }
+  const Decision& known() const { return known_; }
   Duration last_write() const { return last_write_; }
   // What cannot be ended is not handed over.
   void hand_over(NodeId to) {
@@ -179,6 +133,17 @@ class HostStack final : public qdisk::NodeListener,
   }
   uint64_t key() const {
     return qdisk::reservation_key(cluster_.uuid, {host_.id_, host_.incarnation_});
+  }
+
+  LunSabotage lun_sabotage() const {
+    LunSabotage sabotage = cluster_.sabotage.lun;
+    if (!cluster_.sabotage.spare_own_lives) return sabotage;
+    sabotage.hidden = [cluster = cluster_.uuid,
+                       self = qdisk::Life{host_.id_, host_.incarnation_}](uint64_t key) {
+      const auto life = qdisk::life_of(key, cluster);
+      return life && life->node == self.node && life->incarnation < self.incarnation;
+    };
+    return sabotage;
   }
 
   void carry(size_t network, NodeId to, std::function<void(Receiver&)> deliver) {
@@ -208,15 +173,33 @@ class HostStack final : public qdisk::NodeListener,
 
   void on_timer() noexcept {
     loop_.start(timer_, 20ms);
-    if (evicted_) return;
+    if (evicted_) return write();
     const bool lease = node_->lease_valid();
     tell_lease();
     const bool ample = node_->membership().lease_ample(loop_.now());
     if (ample || cluster_.sabotage.pet_blindly) host_.watchdog_petted();
     if (!lease && !cluster_.kills_hang) host_.end_vm();
+    preempt_early();
     tend_data();
     write();
     tend_vm();
+  }
+
+  void preempt_early() {
+    if (!cluster_.sabotage.early_preempt || preempting_ || !node_->lease_valid()) return;
+    const auto& membership = node_->membership();
+    const Decision& decision = membership.decision();
+    for (const NodeId node : decision.members() - qdisk::NodeSet::of(host_.id_)) {
+      const bool is_heard = membership.view().of(node, loop_.now()) != nullptr;
+      if (is_heard) heard_.add(node);
+      if (is_heard || !heard_.has(node)) continue;
+      preempting_ = true;
+      volume_.preempt_and_abort(
+          qdisk::reservation_key(cluster_.uuid, {node, decision.incarnations[node]}),
+          io::ReservationType::write_exclusive_registrants_only,
+          [this](base::Result<>) noexcept { preempting_ = false; });
+      return;
+    }
   }
 
   void tell_lease() {
@@ -254,23 +237,35 @@ class HostStack final : public qdisk::NodeListener,
     return registered_ && !lost_ && confirmed && *confirmed >= registered_at_;
   }
 
+  // A virtual machine that cannot be ended goes on writing: until the watchdog, only the fence
+  // keeps it off the volume.
+  bool hangs() const {
+    return cluster_.kills_hang && host_.vm_runs_ && registered_ && !lost_ && last_token_.term != 0;
+  }
+
+  bool has_right() {
+    const auto token = node_->token(0).value_or(Token{});
+    if (token.term == 0 || !verified()) return false;
+    last_token_ = token;
+    cluster_.judge.opened(token);
+    return true;
+  }
+
   void write() {
     if (request_.busy()) return;
-    const auto token = node_->token(0);
     if (handing_to_) {
       const qdisk::Change change{
           .kind = qdisk::Change::Kind::move_volume, .coordinator = *handing_to_, .from = host_.id_};
-      if (!token) {
+      if (!node_->token(0)) {
         handing_to_.reset();
       } else if (!node_->membership().asked()) {
         if (!node_->ask(change)) handing_to_.reset();
       }
       return;
     }
-    if (!token || !verified()) return;
-    cluster_.judge.opened(*token);
+    if (!has_right() && !hangs()) return;
     std::memset(block_.data(), 0, block_.size());
-    std::memcpy(block_.data(), &*token, sizeof(Token));
+    std::memcpy(block_.data(), &last_token_, sizeof(Token));
     part_ = {.iov_base = block_.data(), .iov_len = block_.size()};
     request_.kind = io::BlockRequest::Kind::write;
     request_.offset = 4096;
@@ -310,6 +305,10 @@ class HostStack final : public qdisk::NodeListener,
   io::Instant registered_at_{}, lost_at_{};
   Duration last_write_{0};
   std::optional<NodeId> handing_to_;
+  Token last_token_{};  // of the last write by right; term 0: none
+  qdisk::NodeSet heard_;
+  bool preempting_ = false;
+  Decision known_;
   std::array<uint8_t, 512> block_{};
   iovec part_{};
   io::BlockRequestOf<HostStack, &HostStack::on_written> request_{*this};
@@ -352,6 +351,20 @@ void QuorumHost::kill() {
   ++pets_;
   process_->kill();
   SimProcess::bury(std::exchange(stack_, nullptr));
+}
+
+// Its keys stay: without its holder's key the reservation would be gone.
+void QuorumHost::shut_down() {
+  if (cluster_.sabotage.give_back) {
+    if (!witness_cut_) stack_->witness().unregister();
+    if (!volume_cut_) stack_->volume().unregister();
+    if (!volume_cut_) stack_->data().unregister();
+  }
+  kill();
+}
+
+qdisk::Life QuorumHost::life_of_nexus(uint64_t nexus) {
+  return {static_cast<NodeId>(nexus >> 40), static_cast<qdisk::Incarnation>(nexus >> 8)};
 }
 
 void QuorumHost::lose_state() { stored_ = {}; }
@@ -401,6 +414,10 @@ void QuorumHost::watchdog_petted() {
 
 const qdisk::Node* QuorumHost::node() const {
   return up() && stack_->node_ready() ? &stack_->node() : nullptr;
+}
+
+const Decision& QuorumHost::known() const {
+  return up() ? stack_->known() : stored_.acceptor.decided;
 }
 
 bool QuorumHost::settled() const {

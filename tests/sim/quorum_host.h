@@ -9,6 +9,7 @@
 #include <string>
 
 #include "qdisk/node.h"
+#include "tests/sim/quorum_judge.h"
 #include "tests/sim/shared_lun.h"
 #include "tests/sim/sim_loop.h"
 #include "tests/sim/world.h"
@@ -22,41 +23,13 @@ struct QuorumSabotage {
   bool sighting = false;           // the time to stop counts from the last sight of the node
   bool short_takeover = false;     // T is too short for L + K + D
   bool pet_blindly = false;        // the watchdog is petted without a look at the lease
+  bool early_preempt = false;      // of a silent member, before its eviction is decided
+  bool give_back = false;          // a host that shuts down unregisters, the holder too
+  bool spare_own_lives = false;    // a new life does not end what its forerunners have under way
   LunSabotage lun;
 };
 
 class QuorumHost;
-
-// What must never be. Owner: the simulation.
-class QuorumJudge {
- public:
-  explicit QuorumJudge(SimWorld& world) : world_(world) {}
-  void decided(const qdisk::Decision& decision);
-  void opened(const qdisk::Token& token);
-  void landed(const qdisk::Token& token);
-  // Whoever is left out by a decision cannot have a lease, or a confirmation, from after it.
-  void leased(const qdisk::Life& life, qdisk::Epoch epoch, std::optional<Duration> until,
-              std::optional<Duration> confirmed_at, Duration length);
-  void vm_started(qdisk::NodeId node);
-  void vm_ended(qdisk::NodeId node);
-  void breach(std::string what);
-
-  const qdisk::Decision& newest() const { return decided_.rbegin()->second.value; }
-  bool failed() const { return !breaches_.empty(); }
-  const std::vector<std::string>& breaches() const { return breaches_; }
-  uint64_t writes = 0, epochs = 0, vm_starts = 0, terms = 0;
-
- private:
-  SimWorld& world_;
-  struct Decided {
-    qdisk::Decision value;
-    Duration at;  // when the first node knew it
-  };
-  std::map<qdisk::Epoch, Decided> decided_;
-  qdisk::Token opened_{};
-  std::optional<qdisk::NodeId> vm_;
-  std::vector<std::string> breaches_;
-};
 
 // All cluster networks: messages may be lost, late, doubled; each direction is cut on its own.
 struct QuorumNet {
@@ -93,6 +66,9 @@ class QuorumHost {
   // A new life after a boot, or where its state was lost; else only the daemon was restarted.
   void start(bool new_life);
   void kill();  // power off: everything on it ends
+  void shut_down();
+  // Whose a nexus is, at the witness or a volume.
+  static qdisk::Life life_of_nexus(uint64_t nexus);
   void lose_state();
   void pause(Duration time);
   void cut_witness(bool cut);
@@ -105,6 +81,7 @@ class QuorumHost {
   bool settled() const;  // a member with a lease
   bool works() const;    // coordinates, and its writes land
   const qdisk::Node* node() const;
+  const qdisk::Decision& known() const;  // that it was told of
   std::string describe() const;
 
  private:

@@ -2,6 +2,7 @@
 // volume, under faults of everything: docs/fault_model.md.
 
 #include "qdisk/layout.h"
+#include "qdisk/reservation_key.h"
 #include "tests/sim/quorum_host.h"
 #include "tests/sim/seed_runner.h"
 
@@ -14,6 +15,7 @@ using qdisk::NodeId;
 // After the faults have ended: a watchdog and a boot, a takeover of 8.1 s, a fence by time, some
 // lost ballots.
 constexpr Duration kHealTime = 90s;
+constexpr size_t kWitness = 0, kVolume = 1;
 
 QuorumSabotage parse(const std::string& name) {
   QuorumSabotage sabotage;
@@ -23,6 +25,9 @@ QuorumSabotage parse(const std::string& name) {
   sabotage.short_takeover = name == "takeover";
   sabotage.pet_blindly = name == "watchdog";
   sabotage.lun.requeue = name == "requeue";
+  sabotage.early_preempt = name == "early_preempt";
+  sabotage.give_back = name == "holder_unregister";
+  sabotage.spare_own_lives = name == "own_life";
   return sabotage;
 }
 
@@ -56,6 +61,7 @@ class QuorumSimulation {
  private:
   void set_up();
   void format_witness();
+  void watch(size_t lun);
   void misbehave();
   void cut_something();
   void heal();
@@ -92,6 +98,29 @@ void QuorumSimulation::format_witness() {
   }
 }
 
+void QuorumSimulation::watch(size_t lun) {
+  SharedLun& watched = lun == kWitness ? witness_ : volume_;
+  watched.set_preempting([this](uint64_t nexus, uint64_t victim_key) {
+    const qdisk::Life by = QuorumHost::life_of_nexus(nexus);
+    const auto victim = qdisk::life_of(victim_key, cluster_.uuid);
+    if (victim) judge_.preempting(by, *victim, hosts_[by.node]->known());
+  });
+  watched.set_landed([this, lun, &watched](uint64_t nexus, uint64_t offset, base::Bytes bytes) {
+    const qdisk::Life life = QuorumHost::life_of_nexus(nexus);
+    if (bytes.empty()) return;  // torn before its first sector
+    judge_.landed_of(lun, life, watched.fenced(nexus));
+    if (lun == kVolume) {
+      qdisk::Token token;
+      std::memcpy(&token, bytes.data(), sizeof token);
+      judge_.landed(token);
+    } else if (offset == qdisk::ballot_offset(life.node)) {
+      const auto block = qdisk::decode_ballot(qdisk::Sector(bytes.first(qdisk::kRecordBytes)),
+                                              cluster_.uuid, life.node);
+      if (block.valid()) judge_.ballot_landed(life.node, *block.value);
+    }
+  });
+}
+
 void QuorumSimulation::set_up() {
   const auto count = static_cast<NodeId>(2 + world_.random().below(4));
   cluster_.uuid = {1, 2, 3};
@@ -119,12 +148,7 @@ void QuorumSimulation::set_up() {
   }
   witness_.options().misdirected_per_million = maybe(3) ? 500 : 0;
   cluster_.net.double_per_million = maybe(2) ? 0 : 20'000;
-  volume_.set_landed([this](uint64_t, uint64_t, base::Bytes bytes) {
-    if (bytes.size() < sizeof(qdisk::Token)) return;
-    qdisk::Token token;
-    std::memcpy(&token, bytes.data(), sizeof token);
-    judge_.landed(token);
-  });
+  for (const size_t lun : {kWitness, kVolume}) watch(lun);
   judge_.decided(first);
   for (NodeId node = 0; node < count; ++node) {
     hosts_.push_back(std::make_unique<QuorumHost>(cluster_, node));
@@ -182,7 +206,7 @@ void QuorumSimulation::misbehave() {
   switch (world_.random().below(16)) {
     case 0:
     case 1:
-      if (host.up()) host.kill();
+      if (host.up()) host.shut_down();
       break;
     case 2:
     case 3:
@@ -282,7 +306,8 @@ SeedVerdict simulate_quorum(const SeedRun& run) {
 int main(int count, char** values) {
   return holdfast::sim::run_seed_program(
       {.name = "sim_quorum",
-       .sabotages = {"verification", "late_lease", "sighting", "takeover", "watchdog", "requeue"},
+       .sabotages = {"verification", "late_lease", "sighting", "takeover", "watchdog", "requeue",
+                     "early_preempt", "holder_unregister", "own_life"},
        .run = holdfast::sim::simulate_quorum},
       count, values);
 }

@@ -24,17 +24,32 @@ struct Arguments {
   bool verbose = false;
   bool twice = false;  // every seed again, to compare the hashes
   std::string sabotage;
+  struct Noticed {
+    uint64_t seed = 0;
+    std::string sabotage;
+  };
+  std::vector<Noticed> noticed;  // by the list: each of these runs has to fail
 };
 
-std::optional<std::vector<uint64_t>> read_list(const std::string& path) {
+bool knows(const SeedProgram& program, const std::string& sabotage) {
+  return std::ranges::count(program.sabotages, sabotage) > 0;
+}
+
+// `SEED` or `SEED SABOTAGE` a line.
+bool read_list(const SeedProgram& program, const std::string& path, Arguments& out) {
   std::ifstream file(path);
-  if (!file) return std::nullopt;
-  std::vector<uint64_t> seeds;
+  if (!file) return false;
+  out.seeds.clear();
   for (std::string line; std::getline(file, line);) {
     if (line.empty() || line.front() == '#') continue;
-    seeds.push_back(std::strtoull(line.c_str(), nullptr, 10));
+    const uint64_t seed = std::strtoull(line.c_str(), nullptr, 10);
+    out.seeds.push_back(seed);
+    const size_t space = line.find(' ');
+    if (space == std::string::npos) continue;
+    out.noticed.push_back({seed, line.substr(space + 1)});
+    if (!knows(program, out.noticed.back().sabotage)) return false;
   }
-  return seeds;
+  return true;
 }
 
 bool parse_one(const SeedProgram& program, std::string_view argument, Arguments& out) {
@@ -58,16 +73,14 @@ bool parse_one(const SeedProgram& program, std::string_view argument, Arguments&
     out.seeds.clear();
     for (uint64_t each = first; each <= last; ++each) out.seeds.push_back(each);
   } else if (const auto list = value_of("--list=")) {
-    const auto seeds = read_list(*list);
-    if (!seeds) return false;
-    out.seeds = *seeds;
+    return read_list(program, *list, out);
   } else if (const auto steps = value_of("--steps=")) {
     out.steps = static_cast<uint32_t>(std::strtoul(steps->c_str(), nullptr, 10));
   } else if (const auto jobs = value_of("--jobs=")) {
     out.jobs = std::max<size_t>(1, std::strtoul(jobs->c_str(), nullptr, 10));
   } else if (const auto sabotage = value_of("--sabotage=")) {
     out.sabotage = *sabotage == "none" ? "" : *sabotage;
-    return out.sabotage.empty() || std::ranges::count(program.sabotages, out.sabotage) > 0;
+    return out.sabotage.empty() || knows(program, out.sabotage);
   } else {
     return false;
   }
@@ -153,8 +166,24 @@ Tally run_all(const SeedProgram& program, const Arguments& arguments) {
   return tally;
 }
 
+// The kept seeds that show what a sabotage does.
+bool all_noticed(const SeedProgram& program, const Arguments& arguments) {
+  bool all = true;
+  for (const Arguments::Noticed& each : arguments.noticed) {
+    Arguments one = arguments;
+    one.seeds = {each.seed};
+    one.sabotage = each.sabotage;
+    const Tally tally = run_all(program, one);
+    if (!tally.failed.empty() && !tally.crashed) continue;
+    std::printf("seed %llu has not noticed the sabotage %s\n",
+                static_cast<unsigned long long>(each.seed), each.sabotage.c_str());
+    all = false;
+  }
+  return all;
+}
+
 int run(const SeedProgram& program, const Arguments& arguments) {
-  if (arguments.seeds.size() == 1 && arguments.sabotage.empty()) {
+  if (arguments.seeds.size() == 1 && arguments.sabotage.empty() && arguments.noticed.empty()) {
     return run_seed(program, arguments, arguments.seeds.front()) ? 0 : 1;
   }
   const Tally tally = run_all(program, arguments);
@@ -165,7 +194,9 @@ int run(const SeedProgram& program, const Arguments& arguments) {
                 static_cast<unsigned long long>(seed), arguments.steps,
                 arguments.sabotage.empty() ? "none" : arguments.sabotage.c_str());
   }
-  if (arguments.sabotage.empty()) return failed.empty() ? 0 : 1;
+  if (arguments.sabotage.empty()) {
+    return failed.empty() && all_noticed(program, arguments) ? 0 : 1;
+  }
   if (failed.empty()) std::printf("no seed has noticed the sabotage\n");
   if (tally.crashed) std::printf("an assertion is not what should notice it\n");
   return failed.empty() || tally.crashed ? 1 : 0;

@@ -101,6 +101,14 @@ void SharedLun::abort_of(const std::vector<uint64_t>& nexuses, std::function<voi
   world_.after(longest + 1us, std::move(drained));
 }
 
+// A login in place of an old session closes its connections: what the target has not read of them,
+// it never does.
+void SharedLun::drop_unsent_of(uint64_t nexus) {
+  for (const auto& command : Commands(under_way_)) {
+    if (command->nexus == nexus && command->dead && !command->arrived) answer(command, -ECANCELED);
+  }
+}
+
 void SharedLun::restart_target() {
   world_.trace("{}: the target restarts", name_);
   ++boots_;
@@ -196,6 +204,7 @@ void SharedLunDevice::write(io::BlockRequest& request, uint64_t id, Duration tim
       // The fault that this is to show: the write comes back to life.
       world_.after(2us, [this, again = std::make_shared<SharedLun::Command>(*command.lock())] {
         lun_.keys_[nexus_] = key_;
+        lun_.fenced_.erase(nexus_);
         again->arrived = false;
         again->answer = nullptr;
         lun_.begin_write(again);
@@ -247,13 +256,17 @@ void SharedLunDevice::use_key(uint64_t key, Done done) {
   auto execute = [this, key]() -> base::Result<> {
     world_.trace("{}: {} registers", lun_.name_, loop_.name());
     lun_.keys_[nexus_] = key;
+    lun_.fenced_.erase(nexus_);
     ++lun_.generation_;
     key_lost_ = false;
     return {};
   };
   // The login comes first.
   std::vector<uint64_t> old;
-  if (!std::exchange(logged_in_, true) && !cut_) old.push_back(nexus_);
+  if (!std::exchange(logged_in_, true) && !cut_) {
+    old.push_back(nexus_);
+    lun_.drop_unsent_of(nexus_);
+  }
   lun_.abort_of(old, [this, execute = std::move(execute), shared] {
     if (!loop_.alive()) return SimProcess::bury(shared);
     control(execute, [shared](base::Result<> result) noexcept { (*shared)(result); });
@@ -290,6 +303,7 @@ void SharedLunDevice::reserve(ReservationType type, Done done) {
 }
 
 void SharedLunDevice::preempt_and_abort(uint64_t victim, ReservationType type, Done done) {
+  if (lun_.preempting_) lun_.preempting_(nexus_, victim);
   auto shared = std::make_shared<Done>(std::move(done));
   const auto reply = [this, shared](base::Result<> result) {
     if (!loop_.alive()) return SimProcess::bury(shared);
@@ -313,7 +327,12 @@ void SharedLunDevice::preempt_and_abort(uint64_t victim, ReservationType type, D
       lun_.holder_ = nexus_;
       lun_.type_ = type;
     }
-    lun_.abort_of(removed, [reply] { reply({}); });
+    lun_.abort_of(removed, [this, removed, reply] {
+      for (const uint64_t nexus : removed) {
+        if (!lun_.keys_.contains(nexus)) lun_.fenced_.insert(nexus);
+      }
+      reply({});
+    });
   });
 }
 
@@ -322,7 +341,9 @@ void SharedLunDevice::read_reservations(GotState done) {
   control(
       [this, state]() -> base::Result<> {
         state->generation = lun_.generation_;
-        for (const auto& [nexus, key] : lun_.keys_) state->keys.push_back(key);
+        for (const auto& [nexus, key] : lun_.keys_) {
+          if (!sabotage_.hidden || !sabotage_.hidden(key)) state->keys.push_back(key);
+        }
         state->type = lun_.type_;
         const auto holder = lun_.keys_.find(lun_.holder_);
         if (lun_.type_ != ReservationType::none && holder != lun_.keys_.end()) {

@@ -9,6 +9,7 @@
 #include <list>
 #include <map>
 #include <memory>
+#include <set>
 #include <vector>
 
 #include "common/io/shared_block_device.h"
@@ -37,6 +38,8 @@ class SharedLun {
   using Sector = std::array<uint8_t, kSector>;
   // Told of every write that is accepted, as it lands.
   using Landed = std::function<void(uint64_t nexus, uint64_t offset, base::Bytes bytes)>;
+  // Told of every preemption that a nexus demands, as it does.
+  using Preempting = std::function<void(uint64_t by, uint64_t victim_key)>;
 
   SharedLun(SimWorld& world, std::string name, const SharedLunOptions& options)
       : world_(world), name_(std::move(name)), options_(options) {}
@@ -44,6 +47,9 @@ class SharedLun {
   SharedLunOptions& options() { return options_; }
   const SharedLunOptions& options() const { return options_; }
   void set_landed(Landed landed) { landed_ = std::move(landed); }
+  void set_preempting(Preempting preempting) { preempting_ = std::move(preempting); }
+  // Its key was preempted, the target has answered that, and it has not registered again.
+  bool fenced(uint64_t nexus) const { return fenced_.contains(nexus); }
   void restart_target();  // what is under way is executed or lost; without APTPL keys are forgotten
   void corrupt(uint64_t offset);  // one bit of the sector
   size_t registrations() const { return keys_.size(); }
@@ -69,14 +75,17 @@ class SharedLun {
   void arrive(const std::shared_ptr<Command>& command);
   void land(const std::shared_ptr<Command>& command);
   void answer(const std::shared_ptr<Command>& command, int32_t result);
+  void drop_unsent_of(uint64_t nexus);
   void abort_of(const std::vector<uint64_t>& nexuses, std::function<void()> drained);
 
   SimWorld& world_;
   const std::string name_;
   SharedLunOptions options_;
   Landed landed_;
+  Preempting preempting_;
   std::map<uint64_t, Sector> medium_;  // by number
   std::map<uint64_t, uint64_t> keys_;  // by nexus
+  std::set<uint64_t> fenced_;          // nexuses
   io::ReservationType type_ = io::ReservationType::none;
   uint64_t holder_ = 0;  // nexus
   uint32_t generation_ = 0;
@@ -88,6 +97,8 @@ class SharedLun {
 // What it does wrong on purpose.
 struct LunSabotage {
   bool requeue = false;  // a conflict makes it register anew and repeat the write
+  // What the keys that are read leave out; empty: nothing.
+  std::function<bool(uint64_t key)> hidden;
 };
 
 // Owner: the test, one per process.
