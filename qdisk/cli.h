@@ -30,6 +30,7 @@ struct QuorumCommand {
     status,
     votes,
     explain,
+    events,
     create,
     force,
     fence,

@@ -73,6 +73,7 @@ CLI::App* add_quorum_commands(CLI::App& program, QuorumCommand& command) {
   add_verb(*noun, "votes", "Show who has a vote, and whose is there", command, Verb::votes);
   add_verb(*noun, "explain", "Say why there is quorum or none, and what one more failure would do",
            command, Verb::explain);
+  add_verb(*noun, "events", "Show what has happened, the newest last", command, Verb::events);
   add_verb(*noun, "create", "Make this node the first of a new cluster; on ONE node", command,
            Verb::create)
       ->add_flag("--although-silent", command.although_silent,

@@ -197,6 +197,8 @@ json request_of(const QuorumCommand& command) {
       return {{"command", "use_witness"}};
     case Verb::config_show:
       return {{"command", "get_configuration"}};
+    case Verb::events:
+      return {{"command", "events"}};
     default:
       return {{"command", "status"}};
   }
@@ -220,6 +222,16 @@ std::string describe_fence(const QuorumCommand& command, const json& answer) {
          (flag(answer, "lab") ? ", as far as the lab's test double can be relied on.\n" : ".\n");
 }
 
+std::string describe_events(const json& answer) {
+  Rows rows = {{"AGO", "NUMBER", "SEVERITY", "WHAT"}};
+  for (const json& event : objects(answer, "events")) {
+    const auto age = daemon::number_member(event, "age_ms").value_or(0);
+    rows.push_back({fmt::format("{:.1f} s", static_cast<double>(age) / 1000),
+                    number(event, "number"), text(event, "severity"), text(event, "text")});
+  }
+  return daemon::table(rows);
+}
+
 std::string shown(const QuorumCommand& command, const json& answer) {
   const json status = member(answer, "status");
   switch (command.verb) {
@@ -233,6 +245,8 @@ std::string shown(const QuorumCommand& command, const json& answer) {
       return describe_fence(command, answer);
     case Verb::forget:
       return fmt::format("{} is not waited for any more.\n", command.user);
+    case Verb::events:
+      return describe_events(answer);
     case Verb::config_show:
       return daemon::string_member(answer, "document").value_or("");
     case Verb::witness_use:

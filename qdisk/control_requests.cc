@@ -56,6 +56,18 @@ json to_json(const NodeService::Seen& seen) {
           {"lease", seen.lease}};
 }
 
+json to_json(const EventLog& events, io::Instant now) {
+  json out = json::array();
+  for (const EventLog::Entry& entry : events.entries()) {
+    out.push_back({{"sequence", entry.sequence},
+                   {"age_ms", std::chrono::duration_cast<Milliseconds>(now - entry.at).count()},
+                   {"number", static_cast<uint16_t>(entry.event.id)},
+                   {"severity", to_string(entry.event.severity)},
+                   {"text", entry.event.text}});
+  }
+  return out;
+}
+
 json to_json(const NodeService::Fence& fence) {
   return {{"incarnation", fence.incarnation},
           {"state", to_string(fence.answer.state)},
@@ -67,7 +79,13 @@ json to_json(const NodeService::Fence& fence) {
 
 Control::Control(io::Loop& loop, NodeService& node, Finish finish)
     : loop_(loop), node_(node), finish_(std::move(finish)) {
-  node_.on_change([this]() noexcept { look_at_waiting(); });
+  node_.on_change([this]() noexcept { on_change(); });
+}
+
+// Between two lives nothing is known, and nothing happens.
+void Control::on_change() {
+  look_at_waiting();
+  if (node_.seen()) events_.look(status(), loop_.now());
 }
 
 Control::~Control() {
@@ -113,6 +131,8 @@ void Control::carry_out(const std::string& request, Reply reply) {
   }
   if (*command == "attend") return attend(*parsed, std::move(reply));
   if (*command == "fence") return fence(*parsed, std::move(reply));
+  if (*command == "events")
+    return answer(std::move(reply), {{"events", to_json(events_, loop_.now())}});
   if (*command == "get_configuration") return get_configuration(std::move(reply));
   if (*command == "set_configuration") return set_configuration(*parsed, std::move(reply));
   if (*command == "look_at_configuration") {

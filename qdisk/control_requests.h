@@ -11,6 +11,7 @@
 #include "common/daemon/metrics_server.h"
 #include "common/io/loop.h"
 #include "qdisk/node_service.h"
+#include "qdisk/quorum_events.h"
 
 namespace holdfast::qdisk {
 
@@ -47,11 +48,13 @@ class Control {
   void look_at_proposal(uint64_t version, Reply reply);
   void wait(Look look, Reply reply);
   void look_at_waiting() noexcept;
+  void on_change();
   QuorumStatus status();
 
   io::Loop& loop_;
   NodeService& node_;
   Finish finish_;
+  EventLog events_;
   std::vector<Waiting> waiting_;
   io::TimerOf<Control, &Control::look_at_waiting> timer_{*this};
 };

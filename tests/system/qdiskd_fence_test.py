@@ -1,6 +1,7 @@
 """A fence that somebody asks for; and the other daemons of a host, which have to drop what a fenced
 node had asked of them before it is over. Three hosts in namespaces, and a target."""
 
+import json
 import threading
 import time
 
@@ -80,6 +81,12 @@ class QdiskdFence(ClusterCase):
                       "members have said so.", said)
         self.complete(cluster)
         self.assertGreater(hv2.life(), before)
+        numbers = [event["number"] for event in
+                   json.loads(hv1.cli("events", "--json").stdout)["events"]]
+        told = numbers[numbers.index(1102):]
+        self.assertIn(1502, told, "what it had under way has ended")
+        self.assertIn(1101, told, "it is back")
+        self.assertIn("hv2 is no member any more", hv1.cli("events").stdout)
         # That life is over, whatever becomes of the next one.
         answer = hv1.ask(command="fence", node="hv2", incarnation=before)
         self.assertEqual((answer["state"], answer["incarnation"]), ("drained", before))

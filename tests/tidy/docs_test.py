@@ -53,6 +53,13 @@ class Docs(unittest.TestCase):
         return path.exists() or any(path.with_name(path.name + suffix).exists()
                                     for suffix in (".h", ".cc", ".py"))
 
+    def test_every_event_is_documented(self):
+        numbers = re.findall(r"= (\d{4}),", tree.text(tree.ROOT / "qdisk/quorum_events.h"))
+        self.assertGreater(len(numbers), 10)
+        operations = tree.text(tree.ROOT / "docs/operations.md")
+        tree.fail_with(self, [f"docs/operations.md, Events, does not describe {number}"
+                              for number in numbers if number not in operations])
+
     def test_every_configuration_key_is_documented(self):
         page = tree.text("docs/config.md")
         parts = {title: text for title, text in

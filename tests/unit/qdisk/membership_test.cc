@@ -187,6 +187,27 @@ TEST(Membership, AForcedQuorumOfOneNodeCountsAndTheOthersJoinIt) {
   EXPECT_EQ(scene.breach(), "");
 }
 
+// Another cluster that was made under the same uuid, or a state that was put back from elsewhere.
+TEST(Membership, AnotherValueOfTheSameEpochIsNeitherTakenNorAVote) {
+  ClusterScene scene(3, kNodes);
+  scene.run(seconds(40));
+  Membership& core = scene.core(0);
+  EXPECT_FALSE(core.contradicted());
+  const Decision known = core.decision();
+  Decision other = known;
+  other.config.version += 1;
+  const Request request{.from = 1, .incarnation = 1, .decided = other};
+  EXPECT_TRUE(core.on_request(request, scene.now()).messages.empty());
+  EXPECT_TRUE(core.contradicted());
+  EXPECT_EQ(core.decision(), known);
+  const auto before = core.lease_until();
+  const Reply reply{.sent_at = scene.now(), .incarnation = 1, .decided = other};
+  core.on_reply(1, reply, scene.now());
+  core.on_reply(2, reply, scene.now());
+  EXPECT_EQ(core.lease_until(), before);
+  EXPECT_EQ(core.decision(), known);
+}
+
 TEST(Membership, ANodeThatStopsIsOutAtOnceAndNobodyWaitsForIt) {
   ClusterScene scene(3, kDisk);
   scene.run(seconds(40));
