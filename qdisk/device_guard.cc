@@ -133,9 +133,7 @@ void DeviceGuard::claim_step(const ReservationState& state) {
   if (++rounds_ > kMaxRounds) {
     return ended(base::fail(Errc::busy, "the keys of the device do not settle"));
   }
-  if (foreign(state)) {
-    return ended(base::fail(Errc::busy, "the device is reserved by somebody else"));
-  }
+  if (foreign(state)) return give_back(state);
   if (!has(state.keys, key_)) {
     return ended(base::fail(Errc::permission, "the key of this node was removed"));
   }
@@ -148,6 +146,17 @@ void DeviceGuard::claim_step(const ReservationState& state) {
   }
   if (state.type == ReservationType::none) return reserve(again);
   ended({});
+}
+
+// With its key this node could write to what belongs to others.
+void DeviceGuard::give_back(const ReservationState& state) {
+  const auto refused = [this](base::Result<>) noexcept {
+    used_ = false;
+    ended(base::fail(Errc::busy, "the device is reserved by somebody else"));
+  };
+  // With the holder's key the reservation would go, too.
+  if (state.holder_key == key_) return refused({});
+  device_.use_key(0, refused);
 }
 
 void DeviceGuard::check(Done done) {

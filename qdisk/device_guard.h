@@ -65,6 +65,7 @@ class DeviceGuard {
  private:
   void read(std::move_only_function<void(const io::ReservationState&) noexcept> got);
   void ended(base::Result<> result);
+  void give_back(const io::ReservationState& state);
   void claim_step(const io::ReservationState& state);
   void fence_step(const io::ReservationState& state);
   void preempt(uint64_t key, std::move_only_function<void(bool removed) noexcept> next);

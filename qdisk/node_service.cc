@@ -301,14 +301,20 @@ void NodeService::ask_for_what_is_configured() {
   const Membership& membership = node_->membership();
   if (!node_->lease_valid() || membership.asked()) return;
   const Decision& decision = membership.decision();
-  for (const DiskConfig& volume : config_.volumes) {
-    if (decision.volumes[volume.number].coordinator != kNoNode) continue;
-    (void)node_->ask({.kind = Change::Kind::add_volume, .volume = volume.number});
+  const auto lacking = std::ranges::find_if(config_.volumes, [&](const DiskConfig& volume) {
+    return decision.volumes[volume.number].coordinator == kNoNode;
+  });
+  Change change;
+  if (lacking != config_.volumes.end()) {
+    change = {.kind = Change::Kind::add_volume, .volume = lacking->number};
+  } else if (config_.mode == QuorumMode::node_and_disk_majority && decision.witness == Uuid{} &&
+             node_->superblock()) {
+    change = {.kind = Change::Kind::use_witness, .witness = node_->superblock()->witness};
+  } else {
     return;
   }
-  if (config_.mode == QuorumMode::node_and_disk_majority && decision.witness == Uuid{} &&
-      node_->superblock()) {
-    (void)node_->ask({.kind = Change::Kind::use_witness, .witness = node_->superblock()->witness});
+  if (const auto asked = node_->ask(change); !asked) {
+    LOG_LIMITED(warning, kLog, "what is configured cannot be asked for: {}", asked.error().what);
   }
 }
 

@@ -255,7 +255,11 @@ void SharedLunDevice::use_key(uint64_t key, Done done) {
   auto shared = std::make_shared<Done>(std::move(done));
   auto execute = [this, key]() -> base::Result<> {
     world_.trace("{}: {} registers", lun_.name_, loop_.name());
-    lun_.keys_[nexus_] = key;
+    if (key == 0) {
+      lun_.keys_.erase(nexus_);
+    } else {
+      lun_.keys_[nexus_] = key;
+    }
     lun_.fenced_.erase(nexus_);
     ++lun_.generation_;
     key_lost_ = false;

@@ -101,14 +101,15 @@ class Qdiskd(ClusterCase):
         self.complete(cluster)
 
     def test_a_lost_state_does_not_lead_to_a_second_cluster(self):
-        cluster = self.cluster(nodes=2)
-        hv1, hv2 = cluster.nodes
+        cluster = self.cluster()
+        hv1, hv2, hv3 = cluster.nodes
         for node in cluster.nodes:
             node.kill()
         (hv1.state_dir / "node").unlink()
         hv1.start()
         self.assertIn("hv2 is not heard", hv1.cli("create", status=1).stderr)
         hv2.start()
+        hv3.start()
         self.complete(cluster)
 
     def test_after_a_power_cut_those_who_remember_begin_again(self):

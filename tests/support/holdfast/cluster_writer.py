@@ -27,7 +27,7 @@ class Writer:
         lines = [f"control_socket = {toml(self.directory / 'none')}",
                  f"state_dir = {toml(self.directory / 'state')}",
                  f"initiator_name = {toml(f'iqn.2026-11.org.holdfast:{name}')}"]
-        lines += case.san.device_tables(node.number)
+        lines += case.san.device_tables(node.number, ["witness", "volume1"])
         config = self.directory / "writer.toml"
         config.write_text("\n".join(lines) + "\n")
         self.output = self.directory / "output"
