@@ -119,6 +119,7 @@ void NodeService::when_nothing_runs(io::Task then) {
   LOG_WARNING(kLog, "another life begins when what this host has started by its lease has ended");
   phase_ = Phase::waiting;
   when_nothing_runs_ = std::move(then);
+  if (running_) std::exchange(running_, nullptr)();  // the daemon does, and answers
 }
 
 void NodeService::look_whether_anything_runs() {

@@ -11,6 +11,7 @@
 
 #include <fmt/core.h>
 
+#include <algorithm>
 #include <array>
 #include <cstdio>
 #include <cstdlib>
@@ -54,7 +55,13 @@ class Writer {
   void start() { wait_for_lease(); }
   uint64_t next() {
     if (!blindly_ && !page_.valid(loop_.now())) end("no lease");
-    return ++number_;
+    // Never a block whose earlier write is under way still, on a path that has failed.
+    do {
+      ++number_;
+    } while (std::ranges::any_of(slots_, [this](const auto& slot) {
+      return slot->under_way && slot->number % kBlocks == number_ % kBlocks;
+    }));
+    return number_;
   }
   [[noreturn]] static void end(const char* why) {
     say(why);
@@ -66,6 +73,7 @@ class Writer {
     explicit Slot(Writer& owner) : writer(owner) {}
     void write() noexcept {
       number = writer.next();
+      under_way = true;
       std::array<char, 16> stamp{};
       std::memcpy(stamp.data(), writer.name_.data(), std::min<size_t>(8, writer.name_.size()));
       std::memcpy(stamp.data() + 8, &number, 8);
@@ -80,6 +88,7 @@ class Writer {
       writer.device_.submit(request);
     }
     void on_done(int32_t result) noexcept {
+      under_way = false;
       if (result == -EBADE) end("fenced");
       if (result < 0) {
         say(fmt::format("error {}", -result));
@@ -91,6 +100,7 @@ class Writer {
 
     Writer& writer;
     uint64_t number = 0;
+    bool under_way = false;
     alignas(4096) char data[kBlock];
     iovec part{};
     io::BlockRequestOf<Slot, &Slot::on_done> request{*this};
