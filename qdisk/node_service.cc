@@ -175,6 +175,8 @@ void NodeService::run(const NodeRecord& record) {
            options.membership.reservation_key);
   phase_ = Phase::running;
   problem_.clear();
+  carried_ = services_.page.last();
+  if (carried_ && carried_->life != life) carried_.reset();
   node_->start();
   configuration_->start();
   if (running_) std::exchange(running_, nullptr)();
@@ -192,9 +194,16 @@ void NodeService::publish() {
                  .fenced = membership.fenced(),
                  .fenced_timed = membership.fenced_timed()};
   view.key = reservation_key(config_.cluster, view.life);
+  if (phase_ != Phase::running || !membership.is_member() || membership.evicted()) {
+    carried_.reset();
+  }
   if (node_->lease_valid()) {
+    carried_.reset();
     view.lease_until = *membership.lease_until();
     view.confirmed_at = membership.confirmed_at().value_or(io::Instant{});
+  } else if (carried_ && carried_->valid(services_.loop.now())) {
+    view.lease_until = carried_->lease_until;
+    view.confirmed_at = carried_->confirmed_at;
   }
   for (size_t i = 0; i < kMaxVolumes; ++i) {
     const VolumeOwner& owner = membership.decision().volumes[i];

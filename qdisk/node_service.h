@@ -154,6 +154,9 @@ class NodeService final : private NodeListener {
   Failed failed_;
   WatchdogPetter petter_;
   LeaseUsers users_;
+  // The lease of this life that the daemon before this one had: it holds until it ends, and those
+  // who act by it do not notice that the daemon was restarted.
+  std::optional<LeaseView> carried_;
   std::move_only_function<void() noexcept> changed_;
   struct AgentFailure {
     std::string reason;   // empty: none
