@@ -142,7 +142,10 @@ void DeviceGuard::claim_step(const ReservationState& state) {
     if (!life || life->node != settings_.self.node || key == key_) continue;
     LOG_INFO("qdisk", "an earlier life of this node is ended: device={} incarnation={}",
              settings_.name, life->incarnation);
-    return preempt(key, [again](bool) noexcept { again(); });
+    return preempt(key, [this, again](bool removed) noexcept {
+      ended_earlier_life_ |= removed;
+      again();
+    });
   }
   if (state.type == ReservationType::none) return reserve(again);
   ended({});

@@ -47,6 +47,8 @@ class DeviceGuard {
   bool busy() const { return busy_; }
   // The device has no reservations: only time fences.
   bool without_reservations() const { return without_reservations_; }
+  // A claim has found the key of an earlier life of this node and ended it, drained.
+  bool ended_earlier_life() const { return ended_earlier_life_; }
 
   // Registers this life, ends whatever earlier lives of this node have under way, and sees to it
   // that there is a reservation. Errc::busy: somebody else's reservation is in the way.
@@ -85,6 +87,7 @@ class DeviceGuard {
   bool stopping_ = false;
   bool used_ = false;  // the device has the key
   bool without_reservations_ = false;
+  bool ended_earlier_life_ = false;
   int rounds_ = 0;
   Done done_;
 

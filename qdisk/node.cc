@@ -223,12 +223,34 @@ void Node::run_witness(const WitnessTask& task) {
   });
 }
 
+// A write of an earlier life to its ballot block would undo a promise of this one. The key of that
+// life may be gone although its writes are not: whoever removed it still waits for them.
+bool Node::earlier_life_ended() const {
+  const io::Instant now = services_.loop.now();
+  if (!options_.earlier_life || witness_device_->guard->ended_earlier_life()) return true;
+  if (now - created_at_ >= options_.fence_hold) return true;
+  const Decision& decision = membership_.decision();
+  const NodeId self = options_.membership.self;
+  const Incarnation known = decision.incarnations[self];
+  if (known != 0 && known != options_.membership.incarnation) return false;
+  for (const NodeId node : decision.members() - NodeSet::of(self)) {
+    const Heartbeat* of = membership_.view().of(node, now);
+    if (of == nullptr || of->state != NodeState::member) continue;
+    if (of->fenced >= decision.epoch) return true;
+  }
+  return false;
+}
+
 // It is used once it is the LUN that the cluster means, and this life is registered there, which
 // has ended whatever an earlier life had under way.
 void Node::open_witness() {
   if (witness_ == nullptr || witness_open_ || witness_->busy() || !witness_device_->claimed) return;
   const io::Instant now = services_.loop.now();
   if (now < next_open_) return;
+  if (!earlier_life_ended()) {
+    witness_device_->problem = "what an earlier life of this node wrote there is given time to end";
+    return;
+  }
   next_open_ = now + kRetry;
   witness_->open([this](base::Result<Superblock> superblock) noexcept {
     if (!superblock) return refuse_witness(superblock.error().what);

@@ -41,6 +41,7 @@ struct NodeOptions {
   NodeRecord record{};  // as it was last saved; whoever gives it has decided on the incarnation
   io::Duration fence_hold = std::chrono::seconds(15);
   bool after_eviction = false;  // the life before this one was evicted just now
+  bool earlier_life = false;    // there may have been one, whose writes may still be under way
 };
 
 // What a device is to the cluster: the witness, or volume `volume`.
@@ -143,6 +144,7 @@ class Node final : private Transport::Receiver {
   void set_reached(Guarded& guarded, bool reached);
   bool may_claim(const Guarded& guarded) const;
   bool leaves_it_to_the_members() const;
+  bool earlier_life_ended() const;
   void merge(Effects& from, Effects& into);
   void save();
   void on_saved(base::Result<> result);

@@ -147,7 +147,8 @@ void NodeService::run(const NodeRecord& record) {
                                      .has_users = users_.any()},
                       .cluster = config_.cluster,
                       .record = record,
-                      .after_eviction = std::exchange(evicted_, false)};
+                      .after_eviction = std::exchange(evicted_, false),
+                      .earlier_life = may_have_lived_before()};
   store_ = std::make_unique<StateFile>(services_.loop, services_.files, directory_,
                                        config_.timers.disk_io_to);
   auto node = Node::create({.loop = services_.loop,
@@ -181,6 +182,11 @@ void NodeService::run(const NodeRecord& record) {
   configuration_->start();
   if (running_) std::exchange(running_, nullptr)();
   services_.loop.start(timer_, node_->membership().tick_length());
+}
+
+bool NodeService::may_have_lived_before() const {
+  if (directory_->kind() == StateDirectory::Kind::same) return false;
+  return directory_->kind() == StateDirectory::Kind::next || !sight_;  // what nobody could tell
 }
 
 // --- while it lives ---

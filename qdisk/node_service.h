@@ -123,6 +123,7 @@ class NodeService final : private NodeListener {
   void open_state();
   void on_opened(std::expected<std::shared_ptr<StateDirectory>, std::string> directory);
   void run(const NodeRecord& record);
+  bool may_have_lived_before() const;
   void when_nothing_runs(io::Task then);
   void look_whether_anything_runs();
   void tell_quiesced();

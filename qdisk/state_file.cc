@@ -105,6 +105,7 @@ std::expected<void, std::string> StateDirectory::begin(const StoredState* stored
     opened_ = stored->record;
     const bool current = opened_.incarnation >= owner_.seen;
     if (current && !opened_.ended && stored->boot == owner_.boot && owner_.boot != Uuid{}) {
+      kind_ = Kind::same;
       return {};
     }
     opened_.remembers = opened_.remembers && current;
@@ -114,6 +115,7 @@ std::expected<void, std::string> StateDirectory::begin(const StoredState* stored
     life = above(owner_.seen, number + 1);  // there may have been others that nobody saw
   } else {
     life = (number << kUnknownShift) + 1;
+    kind_ = Kind::first;
   }
   if (!life) {
     return std::unexpected(

@@ -38,6 +38,10 @@ class StateDirectory {
   StateDirectory(const StateDirectory&) = delete;
   StateDirectory& operator=(const StateDirectory&) = delete;
 
+  // What this life is to the one before: the same, as only the daemon was restarted; the first that
+  // this directory knows of; or the next.
+  enum class Kind : uint8_t { same, first, next };
+  Kind kind() const { return kind_; }
   // As it was at open(), with the incarnation that is to be used from now on.
   const NodeRecord& opened() const { return opened_; }
   // Of opened().incarnation.
@@ -56,6 +60,7 @@ class StateDirectory {
   const StateOwner owner_;
   const daemon::Fd lock_;
   NodeRecord opened_;
+  Kind kind_ = Kind::next;
 };
 
 // Saves on the thread of `files`. Owner: main; lives on the loop's thread. The loop outlives what

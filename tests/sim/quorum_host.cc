@@ -37,7 +37,8 @@ class HostStack final : public qdisk::NodeListener,
                                      .cluster = cluster_.uuid,
                                      .record = host_.stored_,
                                      .fence_hold = 7s,
-                                     .after_eviction = host_.stored_.ended};
+                                     .after_eviction = host_.stored_.ended,
+                                     .earlier_life = host_.incarnation_ > 1 && host_.new_life_};
     node_ = qdisk::Node::create({loop_, random_, *this, *this, *this}, options,
                                 {{.name = "witness", .device = &witness_, .volume = {}},
                                  {.name = "volume", .device = &volume_, .volume = 0}})
@@ -333,6 +334,7 @@ QuorumHost::~QuorumHost() {
 void QuorumHost::start(bool new_life) {
   if (up()) kill();
   if (new_life) ++incarnation_;
+  new_life_ = new_life;
   const SimProcess* earlier = std::exchange(
       process_, &cluster_.world.make_process(fmt::format("node {} life {}", id_, incarnation_)));
   if (!new_life && earlier != nullptr) process_->continue_clock_of(*earlier);

@@ -92,6 +92,7 @@ class QuorumHost {
   QuorumCluster& cluster_;
   const qdisk::NodeId id_;
   qdisk::NodeRecord stored_;  // on its local disk
+  bool new_life_ = false;     // not only its daemon was restarted
   qdisk::Incarnation incarnation_ = 0;
   std::shared_ptr<class HostStack> stack_;
   SimProcess* process_ = nullptr;
