@@ -257,7 +257,8 @@ class HostStack final : public qdisk::NodeListener,
     if (handing_to_) {
       const qdisk::Change change{
           .kind = qdisk::Change::Kind::move_volume, .coordinator = *handing_to_, .from = host_.id_};
-      if (!node_->token(0)) {
+      // A daemon that was restarted has ended what the one before wrote once its session is there.
+      if (!node_->token(0) || !registered_) {
         handing_to_.reset();
       } else if (!node_->membership().asked()) {
         if (!node_->ask(change)) handing_to_.reset();
